@@ -1,0 +1,185 @@
+"""The host contract: where images come from (the webui or the standalone sampler)."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What to generate. All images share everything but the latent and the noise seed.
+
+    Attributes:
+        seeds: one per image; seeds the noise that stochastic samplers add *inside* the run, and, without ``latents``, the start noise.
+        latents: float32 ``[n, C, h, w]``, unit variance, or ``None`` for the seeds' own noise.
+        width, height: pixels, multiples of 8.
+        steps: sampler steps; model evaluations differ for second-order samplers.
+        sampler, scheduler: the webui's names, for example ``"DPM++ 2M"`` and ``"Karras"``; scheduler ``"Automatic"`` is the sampler's own.
+        cfg_scale: guidance; 1 runs without the negative prompt.
+        model: a name from :meth:`Host.models`, or ``None`` for the one in use.
+        eta: noise multiplier of ancestral samplers and DDIM; ``None`` is the sampler's default.
+        batch_size: images per model call at most; results do not depend on it.
+        preview_every: decode previews every so many steps, 0 for none.
+        extra: host-specific values (styles, VAE, …) that a host may refuse.
+    """
+
+    prompt: str
+    seeds: tuple[int, ...]
+    negative_prompt: str = ""
+    latents: Tensor | None = None
+    width: int = 64
+    height: int = 64
+    steps: int = 20
+    sampler: str = "DPM++ 2M"
+    scheduler: str = "Automatic"
+    cfg_scale: float = 5.0
+    model: str | None = None
+    eta: float | None = None
+    clip_skip: int = 1
+    batch_size: int = 8
+    preview_every: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GeneratedImage:
+    """One finished image.
+
+    Attributes:
+        index: position in the request.
+        image: RGB.
+        latent: the x_T that it came from, float32 ``[C, h, w]``, CPU.
+        seed: noise seed used.
+        parameters: generation parameters as the webui's infotext (``prompt\\nNegative prompt: …\\nSteps: 20, Sampler: …``).
+    """
+
+    index: int
+    image: Image.Image
+    latent: Tensor
+    seed: int
+    parameters: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Reported after each sampler step, in the thread that iterates.
+
+    Attributes:
+        fraction: 0…1 over the whole request.
+        step, steps: of the batch under way.
+        done: images finished.
+        total: images asked for.
+        eta_seconds: estimate for the rest, ``None`` while unknown.
+        previews: ``{index: small RGB image}`` when a preview was decoded at this step, otherwise empty.
+    """
+
+    fraction: float
+    step: int
+    steps: int
+    done: int
+    total: int
+    eta_seconds: float | None = None
+    previews: dict[int, Image.Image] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which weights made an image: shown name, content hash (hex), family (``sd1``, ``sd2``, ``sdxl``), prediction type."""
+
+    name: str
+    sha256: str
+    family: str
+    prediction_type: str = "epsilon"
+
+
+@dataclass(frozen=True)
+class HostDefaults:
+    """What a new study starts from on this host and model."""
+
+    width: int
+    height: int
+    steps: int
+    sampler: str
+    scheduler: str
+    cfg_scale: float
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+class Host(ABC):
+    """Makes images. One instance per process; :meth:`generate` runs one request at a time and may be called from any thread."""
+
+    name: str
+
+    @abstractmethod
+    def samplers(self) -> tuple[str, ...]:
+        """Names of the usable samplers, the webui's spelling."""
+
+    @abstractmethod
+    def schedulers(self) -> tuple[str, ...]:
+        """Names of the noise schedules; the first is ``Automatic``."""
+
+    @abstractmethod
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that :attr:`GenerationRequest.model` takes; the first is the default."""
+
+    @abstractmethod
+    def defaults(self, model: str | None = None) -> HostDefaults:
+        """Settings that suit the model."""
+
+    @abstractmethod
+    def identity(self, model: str | None = None) -> ModelIdentity:
+        """Identity of a model; may read the file once to hash it.
+
+        Raises:
+            NotFoundError, ModelError: unknown, missing or broken model.
+        """
+
+    @abstractmethod
+    def latent_shape(self, width: int, height: int, model: str | None = None) -> tuple[int, int, int]:
+        """``(C, h, w)`` for an image size.
+
+        Raises:
+            InvalidInputError: size not a multiple of 8 or out of range.
+        """
+
+    @abstractmethod
+    def initial_noise(self, seeds: tuple[int, ...], shape: tuple[int, int, int]) -> Tensor:
+        """The start noise that the host itself would use for these seeds, float32 ``[n, C, h, w]``."""
+
+    @abstractmethod
+    def validate(self, request: GenerationRequest) -> None:
+        """Check a request without running it.
+
+        Raises:
+            InvalidInputError, NotFoundError: the message names the field, the value seen and what is allowed.
+        """
+
+    @abstractmethod
+    def generate(
+        self,
+        request: GenerationRequest,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[GeneratedImage]:
+        """Yield images as they finish, in request order within a batch.
+
+        Raises:
+            InvalidInputError: as :meth:`validate`, before any work.
+            GenerationInterrupted: ``cancel`` was set; nothing half-denoised was or will be yielded.
+            GenerationError: not-a-number latents, out of memory. ModelError: the model cannot be loaded.
+        """
+
+    @abstractmethod
+    def lora_dir(self) -> Path | None:
+        """Folder from which the host loads ``<lora:name:1>``, or ``None`` where it cannot."""

@@ -1,0 +1,168 @@
+"""Frozen records that the studies service takes and returns; JSON-able with :func:`to_json` and shared by UI, API and CLI."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+RoundStatus = Literal["queued", "generating", "ready", "answered", "interrupted", "failed", "discarded"]
+AnswerKind = Literal["ranking", "pair", "like", "dislike", "unlike", "skip", "none_better"]
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What is to be improved, and how. Immutable for the life of a study; branch to change anything.
+
+    ``help`` metadata feeds the tab's labels, the command line's help and the API schema.
+    """
+
+    prompt: str = field(metadata={"help": "What the images should show."})
+    negative_prompt: str = field(default="", metadata={"help": "What they should not show."})
+    width: int = field(default=0, metadata={"help": "Pixels, multiple of 8; 0 takes the model's own size."})
+    height: int = field(default=0, metadata={"help": "Pixels, multiple of 8; 0 takes the model's own size."})
+    steps: int = field(default=20, metadata={"help": "Sampler steps, 1 to 150."})
+    sampler: str = field(default="", metadata={"help": "Sampler, the webui's names; empty takes the model's own."})
+    scheduler: str = field(default="Automatic", metadata={"help": "Noise schedule, the webui's names."})
+    cfg_scale: float = field(default=0.0, metadata={"help": "Guidance, 1 to 30; 0 takes the model's own."})
+    model: str = field(default="", metadata={"help": "Model name; empty takes the host's default."})
+    seed: int = field(default=-1, metadata={"help": "Seed of proposals and sampler noise; -1 draws one and keeps it."})
+    candidates: int = field(default=8, metadata={"help": "Images per round, 2 to 16."})
+    batch_size: int = field(default=8, metadata={"help": "Images per model call at most."})
+    optimizer: str = field(default="rank_step", metadata={"help": "How rankings become the next round's latents."})
+    optimizer_settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "Options of the optimiser."})
+    host_settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "Host-specific values."})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One feedback action on one round, as a face sends it.
+
+    Attributes:
+        kind: ``ranking`` (``tiers`` best first; candidates not named form one last unordered tier), ``pair`` (``tiers`` =
+            ``((better,), (worse,))``), ``like``/``dislike``/``unlike`` (``tiers`` = ``((candidate,),)``), ``skip``, ``none_better``.
+        tiers: candidate **ids** (not places on screen), best tier first.
+        shown: candidate ids in the order in which they stood on screen.
+        rater: name of who answered; ``"auto:<scorer>"`` for a machine.
+        token: chosen by the client, unique per action; sending the same answer twice with one token counts once.
+        latency_ms: from the round being complete on screen to the answer.
+    """
+
+    kind: AnswerKind
+    tiers: tuple[tuple[str, ...], ...] = ()
+    shown: tuple[str, ...] = ()
+    rater: str = "me"
+    token: str | None = None
+    latency_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class CandidateView:
+    """One candidate. ``image`` and ``latent`` are content hashes (sha256 hex), ``image`` is ``None`` until it is finished."""
+
+    id: str
+    index: int
+    origin: str
+    latent: str
+    image: str | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    liked: bool | None = None
+
+
+@dataclass(frozen=True)
+class RoundView:
+    """A round as a face shows it.
+
+    Attributes:
+        order: candidate ids in the shuffled order for the screen; place says nothing.
+        incumbent: id of the incumbent's candidate, or ``None`` in a first round.
+        best: id of the derived best candidate once answered.
+        tiers: the derived ranking (candidate ids, best first), empty while unanswered.
+        answered_by: rater of the standing answer.
+        error: one sentence where ``status`` is ``failed``.
+    """
+
+    study: str
+    index: int
+    status: RoundStatus
+    candidates: tuple[CandidateView, ...]
+    order: tuple[str, ...]
+    incumbent: str | None = None
+    best: str | None = None
+    tiers: tuple[tuple[str, ...], ...] = ()
+    answered_by: str | None = None
+    error: str | None = None
+    created_at: str = ""
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """A study with its counts. ``start_image``/``now_image`` are hashes of the first round's chosen and the latest best image."""
+
+    id: str
+    name: str
+    created_at: str
+    settings: StudySettings
+    rounds: int
+    answered: int
+    images: int
+    start_image: str | None = None
+    now_image: str | None = None
+    parent: str | None = None
+    parent_round: int | None = None
+    model_sha256: str = ""
+    busy: bool = False
+    auto: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProgressView:
+    """Progress of a study's running job. ``version`` grows with every change, for long polling.
+
+    ``job`` is ``round``, ``blind`` or ``idle``; ``previews`` maps candidate id to a version number whenever a preview is to be had.
+    """
+
+    version: int
+    job: str
+    round: int | None = None
+    fraction: float = 0.0
+    step: int = 0
+    steps: int = 0
+    done: int = 0
+    total: int = 0
+    eta_seconds: float | None = None
+    queue_position: int = 0
+    previews: dict[str, int] = field(default_factory=dict)
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class BlindTrial:
+    """One left/right trial; which side is which is not told until the test ends."""
+
+    test: str
+    index: int
+    left: str
+    right: str
+
+
+@dataclass(frozen=True)
+class BlindResult:
+    """Result so far: ``wins`` of ``now`` over ``start`` in ``answered`` trials (ties count half), with its 95 % interval (Wilson)."""
+
+    test: str
+    trials: int
+    answered: int
+    wins: float
+    rate: float
+    low: float
+    high: float
+    finished: bool
+    sentence: str
+
+
+def to_json(record: Any) -> Any:
+    """Turn any of these records (or a list of them) into plain JSON values."""
+    if isinstance(record, (list, tuple)):
+        return [to_json(r) for r in record]
+    return asdict(record)
