@@ -1,0 +1,5 @@
+"""Does it help: win rates, intervals, held-out judges."""
+
+from lib_rankopt.evaluation.statistics import Estimate, mean_interval, wilson_interval
+
+__all__ = ["Estimate", "mean_interval", "wilson_interval"]

@@ -1,0 +1,52 @@
+"""The embedded scorer: cosine similarity under the pocket CLIP that ships with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.scorers.base import Scorer, ScorerInfo
+from lib_rankopt.scorers.images import to_batch
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+_IMAGE_SIZE = 64
+
+
+class PocketClipScorer(Scorer):
+    """CLIP score, 100 · cos(image, text), as in Hessel et al. 2021 (CLIPScore) without its rescaling and floor at zero."""
+
+    info = ScorerInfo(
+        name="clip",
+        version="pocket-1",
+        scale="cosine × 100 under the pocket CLIP, −100 to 100",
+        preprocessing="longer side to 64 px (bicubic, antialiased), padded with white",
+    )
+
+    def __init__(self, device: str = "cpu") -> None:
+        from lib_rankopt.diffusion import pocket
+
+        self._model, self._preprocess, self._tokenize = pocket.load_clip(device)
+        self._device = device
+
+    @torch.inference_mode()
+    def score(self, images: Sequence[Image.Image] | Tensor, prompts: str | Sequence[str]) -> Tensor:
+        batch = to_batch(images, _IMAGE_SIZE)
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if len(texts) not in {1, len(batch)}:
+            raise InvalidInputError(f"{len(texts)} prompts for {len(batch)} images: give one prompt, or one for each image.")
+        if not len(batch):
+            return torch.empty(0)
+        image = self._model.encode_image(self._preprocess(batch).to(self._device), normalize=True)
+        text = self._model.encode_text(self._tokenize(texts).to(self._device), normalize=True)
+        scores: Tensor = 100.0 * (image * text).sum(-1)
+        return scores.float().cpu()
+
+    def to(self, device: str) -> None:
+        self._model.to(device)
+        self._device = device
