@@ -1,0 +1,57 @@
+# Two commands for users: `make run` and `make test`. Everything installs into .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+VENV ?= .venv
+A1111 ?= .venv-a1111
+PY = $(VENV)/bin/python
+PIP = -m pip install --quiet --disable-pip-version-check
+
+.PHONY: setup run test test-slow test-a1111 lint format bench clean help
+
+help:            ## this list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready-run $(VENV)/.ready-dev  ## install everything into .venv
+
+run: $(VENV)/.ready-run  ## open the ranking board at http://127.0.0.1:7861
+	$(PY) -m lib_rankopt serve
+
+test: setup      ## the default test suite
+	$(PY) -m pytest
+
+test-slow: setup ## the slow tests too
+	$(PY) -m pytest -m "slow or not slow"
+
+test-a1111: $(A1111)/.ready  ## the suite under the pins of AUTOMATIC1111's webui v1.10.1
+	$(A1111)/bin/python -m pytest
+
+lint: setup      ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+format: setup
+	$(PY) -m ruff check --fix .
+
+bench: setup     ## every benchmark, each against a named peer
+	for b in benchmarks/[a-z]*.py; do $(PY) -m benchmarks.$$(basename $$b .py) || exit 1; done
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready-run: requirements/standalone.txt requirements/nodeps.txt | $(VENV)/bin/python
+	$(PY) $(PIP) -r requirements/standalone.txt
+	$(PY) $(PIP) --no-deps -r requirements/nodeps.txt
+	touch $@
+
+$(VENV)/.ready-dev: requirements/dev.txt $(VENV)/.ready-run
+	$(PY) $(PIP) -r requirements/dev.txt
+	touch $@
+
+$(A1111)/.ready: requirements/a1111.txt requirements/constraints-a1111-1.10.1.txt requirements/nodeps.txt
+	$(PYTHON) -m venv $(A1111)
+	$(A1111)/bin/python $(PIP) "setuptools<70" wheel
+	$(A1111)/bin/python $(PIP) -r requirements/a1111.txt -c requirements/constraints-a1111-1.10.1.txt
+	$(A1111)/bin/python $(PIP) --no-deps -r requirements/nodeps.txt
+	touch $@
+
+clean:           ## remove the environments and caches (never your data)
+	rm -rf $(VENV) $(A1111) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,7 @@
+"""``python -m lib_rankopt``."""
+
+import sys
+
+from lib_rankopt.cli import main
+
+sys.exit(main())

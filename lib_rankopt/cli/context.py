@@ -1,0 +1,90 @@
+"""What several commands need: the data folder, the host, the service, output as text or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib_rankopt.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from lib_rankopt.hosts.base import Host
+    from lib_rankopt.studies.service import StudyService
+
+
+def default_data_dir() -> Path:
+    """``$RANKOPT_DATA``, or the platform's folder for application data."""
+    if configured := os.environ.get("RANKOPT_DATA"):
+        return Path(configured)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "rank-optimize"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "rank-optimize"
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "rank-optimize"
+
+
+def data_dir(arguments: Namespace) -> Path:
+    """The folder of this call."""
+    return Path(arguments.data_dir) if arguments.data_dir else default_data_dir()
+
+
+def make_host(arguments: Namespace) -> Host:
+    """The standalone host; no weights are read before the first image."""
+    from lib_rankopt.hosts.standalone import StandaloneHost
+
+    return StandaloneHost(models_dir=arguments.models_dir, device=arguments.device)
+
+
+@contextmanager
+def open_service(arguments: Namespace) -> Iterator[StudyService]:
+    """The studies service on the data folder, closed at the end."""
+    from lib_rankopt.studies.service import StudyService
+
+    service = StudyService(data_dir(arguments), make_host(arguments), arguments.database_url)
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+def chosen_seed(seed: int) -> int:
+    """Return ``seed``, or a fresh one for −1 (below 2³², as the webui has them)."""
+    if seed < -1 or seed >= 2**32:
+        raise InvalidInputError(f"--seed {seed}: seeds are 0 to {2**32 - 1}, or -1 to draw one.")
+    return secrets.randbelow(2**32 - 1) if seed == -1 else seed
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line, flushed, so that a pipe sees it at once."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+@contextmanager
+def progress_bar(description: str, total: int, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """Yield ``advance_to(done)``. Draws on stderr with rich, and nothing when quiet, piped, or without rich."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError:
+        quiet = True
+    if quiet or not sys.stderr.isatty():
+        yield lambda _done: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print aligned columns; plain text, so that grep and cut work."""
+    widths = [max(len(row[i]) for row in [headers, *rows]) for i in range(len(headers))]
+    for row in [headers, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,70 @@
+"""``generate``: images to PNG files."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from lib_rankopt.cli.context import chosen_seed, make_host, print_json, progress_bar
+from lib_rankopt.errors import InvalidInputError, StoreError
+from lib_rankopt.hosts.base import GeneratedImage, GenerationRequest, Host, Progress
+
+
+def make_request(arguments: Namespace, host: Host, seeds: tuple[int, ...]) -> GenerationRequest:
+    """The request that the shared options describe, gaps filled with the model's own settings."""
+    defaults = host.defaults(arguments.model or None)
+    return GenerationRequest(
+        prompt=arguments.prompt,
+        seeds=seeds,
+        negative_prompt=arguments.negative_prompt,
+        width=arguments.width or defaults.width,
+        height=arguments.height or defaults.height,
+        steps=arguments.steps,
+        sampler=arguments.sampler or defaults.sampler,
+        scheduler=arguments.scheduler or defaults.scheduler,
+        cfg_scale=arguments.cfg_scale or defaults.cfg_scale,
+        model=arguments.model or None,
+        batch_size=arguments.batch_size,
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Generate ``--count`` images with consecutive seeds."""
+    from lib_rankopt import scorers
+
+    if not 1 <= arguments.count <= 10_000:
+        raise InvalidInputError(f"--count {arguments.count}: from 1 to 10000 images.")
+    host = make_host(arguments)
+    first = chosen_seed(arguments.seed)
+    request = make_request(arguments, host, tuple((first + i) % 2**32 for i in range(arguments.count)))
+    host.validate(request)
+    judges = {name: scorers.create(name) for name in arguments.scorer}
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"Cannot write to {arguments.out}: {error.strerror}.") from error
+    with progress_bar("images", arguments.count, arguments.json) as advance:
+
+        def report(progress: Progress) -> None:
+            advance(progress.fraction * progress.total)
+
+        for made in host.generate(request, report):
+            path = _write(made, arguments.out)
+            scores = {name: round(float(judge.score([made.image], request.prompt)[0]), 4) for name, judge in judges.items()}
+            if arguments.json:
+                print_json({"file": str(path), "seed": made.seed, "scores": scores})
+            else:
+                print(path, *(f"{name}={value:.2f}" for name, value in scores.items()))
+    return 0
+
+
+def _write(made: GeneratedImage, folder: Path) -> Path:
+    from PIL.PngImagePlugin import PngInfo
+
+    from lib_rankopt.store.blobs import write_atomically
+
+    info = PngInfo()
+    info.add_text("parameters", made.parameters)
+    path = folder / f"{made.seed:010d}.png"
+    write_atomically(path, lambda stream: made.image.save(stream, "PNG", pnginfo=info))
+    return path

@@ -1,0 +1,120 @@
+"""Arguments of every command. Handlers are imported only when their command runs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lib_rankopt import __version__
+
+_EXAMPLES = """\
+examples:
+  python -m lib_rankopt serve
+  python -m lib_rankopt generate --prompt "a 3d fox on a blue background" --count 8 --seed 1 --out foxes
+  python -m lib_rankopt optimize --prompt "a flat rocket" --scorer clip --rounds 10 --seed 1 --control --json
+  python -m lib_rankopt studies list
+"""
+
+
+def _lazy(module: str, function: str = "run") -> Callable[[argparse.Namespace], Any]:
+    return lambda arguments: getattr(import_module(f"lib_rankopt.cli.{module}"), function)(arguments)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; ``arguments.run(arguments)`` executes the chosen command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lib_rankopt",
+        description="Rank images; the ranking makes the next ones better. Runs on the embedded pocket model, or on your checkpoint.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"Rank-Optimize {__version__}")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where studies and images live (default: the user's data folder)")
+    parser.add_argument("--database-url", metavar="URL", help="any SQLAlchemy URL, for example of a team's PostgreSQL (default: SQLite)")
+    parser.add_argument("--models-dir", type=Path, metavar="DIR", help="folder with SD1.x, SD2.x or SDXL checkpoints")
+    parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best one found)")
+    parser.add_argument("--verbose", action="store_true", help="log what happens; show the trace of an error")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_generate(commands)
+    _add_optimize(commands)
+    _add_studies(commands)
+    _add_pocket(commands)
+    return parser
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser("serve", help="open the ranking board in a browser")
+    serve.add_argument("--port", type=int, default=7861, help="default 7861; the next free one if it is taken")
+    serve.add_argument("--listen", action="store_true", help="accept connections from other machines (default: this machine only)")
+    serve.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    serve.set_defaults(run=_lazy("serve"))
+
+
+def _add_generation_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--prompt", required=True, help="what the images should show")
+    command.add_argument("--negative-prompt", default="", metavar="TEXT", help="what they should not show")
+    command.add_argument("--model", default="", metavar="NAME", help="a model of --models-dir or a path (default: the pocket model)")
+    command.add_argument("--sampler", default="", metavar="NAME", help="the webui's names, for example 'Euler a' (default: the model's)")
+    command.add_argument("--scheduler", default="", metavar="NAME", help="for example Karras (default: the model's)")
+    command.add_argument("--steps", type=int, default=20, help="sampler steps (default 20)")
+    command.add_argument("--cfg-scale", type=float, default=0.0, metavar="X", help="guidance (default: the model's)")
+    command.add_argument("--width", type=int, default=0, help="pixels (default: the model's)")
+    command.add_argument("--height", type=int, default=0, help="pixels (default: the model's)")
+    command.add_argument("--seed", type=int, default=-1, help="-1 draws one (default)")
+    command.add_argument("--batch-size", type=int, default=8, metavar="N", help="images per model call at most (default 8)")
+
+
+def _add_generate(commands: Any) -> None:
+    generate = commands.add_parser("generate", help="make images and write them as PNG")
+    _add_generation_options(generate)
+    generate.add_argument("--count", type=int, default=1, metavar="N", help="number of images; seeds count up from --seed")
+    generate.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="folder to write to (default: here)")
+    generate.add_argument("--scorer", action="append", default=[], metavar="NAME", help="score each image; may be given several times")
+    generate.add_argument("--json", action="store_true", help="one JSON object a line per image")
+    generate.set_defaults(run=_lazy("generate"))
+
+
+def _add_optimize(commands: Any) -> None:
+    optimize = commands.add_parser(
+        "optimize",
+        help="let a scorer rank for some rounds",
+        description="Run a study in which a scorer gives the rankings. The study is kept: look at it with 'serve' and go on by hand.",
+    )
+    _add_generation_options(optimize)
+    optimize.add_argument("--scorer", default="clip", metavar="NAME", help="who ranks (default clip, the embedded pocket CLIP)")
+    optimize.add_argument("--optimizer", default="rank_step", metavar="NAME", help="rank_step, zo_ranksgd, cma or random_search")
+    optimize.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the optimiser")
+    optimize.add_argument("--rounds", type=int, default=10, metavar="R", help="rounds (default 10)")
+    optimize.add_argument("--candidates", type=int, default=8, metavar="M", help="images shown per round (default 8)")
+    optimize.add_argument("--control", action="store_true", help="also the best of as many fresh seeds, the honest comparison")
+    optimize.add_argument("--out", type=Path, metavar="FILE", help="write the final image as PNG")
+    optimize.add_argument("--json", action="store_true", help="one JSON object a line per round")
+    optimize.set_defaults(run=_lazy("optimize"))
+
+
+def _add_studies(commands: Any) -> None:
+    studies = commands.add_parser("studies", help="list, show or delete studies")
+    actions = studies.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="all studies, newest first")
+    show = actions.add_parser("show", help="one study with its rounds")
+    delete = actions.add_parser("delete", help="delete a study with its images")
+    for action, function in ((listing, "list_studies"), (show, "show"), (delete, "delete")):
+        action.add_argument("--json", action="store_true", help="machine-readable")
+        action.set_defaults(run=_lazy("studies", function))
+    for action in (show, delete):
+        action.add_argument("study", help="id, the start of one, or name")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _add_pocket(commands: Any) -> None:
+    pocket = commands.add_parser("pocket", help="write out the embedded pocket model")
+    actions = pocket.add_subparsers(title="actions", metavar="ACTION", required=True)
+    export = actions.add_parser("export", help="as a diffusers folder, or where an AUTOMATIC1111 webui finds it")
+    target = export.add_mutually_exclusive_group(required=True)
+    target.add_argument("--diffusers", type=Path, metavar="DIR", help="new folder that diffusers' from_pretrained takes")
+    target.add_argument("--webui", type=Path, metavar="DIR", help="root of the webui")
+    export.set_defaults(run=_lazy("pocket"))

@@ -1,0 +1,14 @@
+"""``pocket export``: the embedded model for other programs."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+
+def run(arguments: Namespace) -> int:
+    """Write the model and say where."""
+    from lib_rankopt.diffusion.pocket import export
+
+    written = export.export_diffusers(arguments.diffusers) if arguments.diffusers else export.export_webui(arguments.webui)
+    print(f"Pocket model written to {written}")
+    return 0

@@ -1,0 +1,84 @@
+"""``studies list | show | delete``."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from lib_rankopt.cli.context import open_service, print_json, table
+from lib_rankopt.errors import InvalidInputError, NotFoundError
+from lib_rankopt.studies.views import RoundView, StudyView, to_json
+
+if TYPE_CHECKING:
+    from lib_rankopt.studies.service import StudyService
+
+
+def list_studies(arguments: Namespace) -> int:
+    """One line a study."""
+    with open_service(arguments) as service:
+        studies = service.list()
+    if arguments.json:
+        for study in studies:
+            print_json(to_json(study))
+    elif studies:
+        rows = [(s.id[:8], s.created_at[:16].replace("T", " "), f"{s.answered}/{s.rounds}", str(s.images), s.name) for s in studies]
+        table(("id", "created", "rounds", "images", "name"), rows)
+    else:
+        print("No studies yet. Start one with: python -m lib_rankopt serve")
+    return 0
+
+
+def find(service: StudyService, wanted: str) -> StudyView:
+    """The study whose id is or begins with ``wanted``, or whose name is.
+
+    Raises:
+        NotFoundError: none. InvalidInputError: several.
+    """
+    studies = service.list()
+    hits = [s for s in studies if s.id == wanted] or [s for s in studies if s.name == wanted or (wanted and s.id.startswith(wanted))]
+    if not hits:
+        raise NotFoundError(f"There is no study '{wanted}'. 'studies list' shows what there is.")
+    if len(hits) > 1:
+        raise InvalidInputError(f"'{wanted}' fits {len(hits)} studies: {', '.join(s.id[:12] for s in hits)}. Give more of the id.")
+    return hits[0]
+
+
+def show(arguments: Namespace) -> int:
+    """Settings, rounds and files of one study."""
+    with open_service(arguments) as service:
+        study = find(service, arguments.study)
+        rounds = service.rounds(study.id)
+        if arguments.json:
+            print_json({**to_json(study), "round_list": to_json(rounds)})
+            return 0
+        print(f"{study.name}  ({study.id})\ncreated  {study.created_at}\nprompt   {study.settings.prompt}")
+        print(f"optimiser {study.settings.optimizer}, seed {study.settings.seed}, {study.images} images\n")
+        table(("round", "status", "images", "ranked by", "best"), [_row(r) for r in rounds])
+        if study.now_image:
+            print(f"\nbest image: {service.image_path(study.now_image)}")
+    return 0
+
+
+def _row(item: RoundView) -> tuple[str, ...]:
+    images = sum(c.image is not None for c in item.candidates)
+    best = next((c.image or "" for c in item.candidates if c.id == item.best), "")
+    return str(item.index), item.status, str(images), item.answered_by or "", best[:12]
+
+
+def delete(arguments: Namespace) -> int:
+    """Delete a study after asking."""
+    with open_service(arguments) as service:
+        study = find(service, arguments.study)
+        if not arguments.yes:
+            if not sys.stdin.isatty():
+                raise InvalidInputError("Deleting asks first, and there is no terminal to ask on. Add --yes.")
+            if input(f"Delete '{study.name}' with its {study.images} images? [y/N] ").strip().lower() not in {"y", "yes"}:
+                print("Kept.")
+                return 0
+        service.delete(study.id)
+    if arguments.json:
+        print_json({"deleted": study.id})
+    else:
+        print(f"Deleted '{study.name}'.")
+    return 0
