@@ -1,0 +1,95 @@
+"""Scores and blind tests of :class:`~lib_rankopt.store.sql.SqlStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from lib_rankopt.errors import NotFoundError
+from lib_rankopt.store import schema
+from lib_rankopt.store._sql_events import chunks
+from lib_rankopt.store._sql_rows import blind_of, trial_of, trial_row
+from lib_rankopt.store.records import BlindRecord, ScoreRecord, TrialRecord
+
+if TYPE_CHECKING:
+    from lib_rankopt.store.database import Database
+
+_scores, _tests, _trials = schema.scores, schema.blind_tests, schema.blind_trials
+
+
+class ExtrasPart:
+    """Scores and blind tests."""
+
+    _db: Database
+
+    # -- scores
+    def put_scores(self, scores: Sequence[ScoreRecord]) -> None:
+        rows = [_score_row(score) for score in scores]
+        if not rows:
+            return
+        insert = sqlite.insert if self._db.is_sqlite else postgresql.insert
+        with self._db.write() as connection:
+            connection.execute(insert(_scores).on_conflict_do_nothing(), rows)
+
+    def scores(self, images: Sequence[str], prompt: str) -> list[ScoreRecord]:
+        found = []
+        with self._db.read() as connection:
+            for some in chunks(set(images)):
+                query = select(_scores).where(_scores.c.image.in_(some), _scores.c.prompt_hash == _prompt_hash(prompt))
+                for r in connection.execute(query):
+                    found.append(ScoreRecord(r.image, prompt, r.scorer, r.version, r.value, r.created_at))
+        return sorted(found, key=lambda s: s.created_at)
+
+    @staticmethod
+    def _drop_scores(connection: Connection, images: set[str]) -> None:
+        for some in chunks(images):
+            connection.execute(_scores.delete().where(_scores.c.image.in_(some)))
+
+    # -- blind tests
+    def add_blind(self, test: BlindRecord, trials: Sequence[TrialRecord]) -> None:
+        with self._db.write() as connection:
+            values = {"id": test.id, "study": test.study, "seed": test.seed, "created_at": test.created_at}
+            connection.execute(_tests.insert(), values)
+            connection.execute(_trials.insert(), [trial_row(trial) for trial in trials])
+
+    def blind(self, test: str) -> BlindRecord:
+        with self._db.read() as connection:
+            row = connection.execute(select(_tests).where(_tests.c.id == test)).first()
+        if row is None:
+            raise NotFoundError(f"There is no blind test '{test}'.")
+        return blind_of(row)
+
+    def blinds(self, study: str) -> list[BlindRecord]:
+        query = select(_tests).where(_tests.c.study == study).order_by(_tests.c.created_at)
+        with self._db.read() as connection:
+            return [blind_of(row) for row in connection.execute(query)]
+
+    def trials(self, test: str) -> list[TrialRecord]:
+        query = select(_trials).where(_trials.c.test == test).order_by(_trials.c.idx)
+        with self._db.read() as connection:
+            return [trial_of(row) for row in connection.execute(query)]
+
+    def set_trial_image(self, test: str, latent: str, image: str) -> None:
+        with self._db.write() as connection:
+            for which, column in ((_trials.c.start_latent, "start_image"), (_trials.c.now_latent, "now_image")):
+                change = update(_trials).where(_trials.c.test == test, which == latent).values({column: image})
+                connection.execute(change)
+
+
+def _score_row(score: ScoreRecord) -> dict[str, Any]:
+    return {
+        "image": score.image,
+        "prompt_hash": _prompt_hash(score.prompt),
+        "scorer": score.scorer,
+        "version": score.version,
+        "value": score.value,
+        "created_at": score.created_at,
+    }
+
+
+def _prompt_hash(prompt: str) -> str:
+    return sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,127 @@
+"""Forward-only schema migrations. A published step is never edited: a change of the schema is a new step and a new ``schema.py``.
+
+All missing steps run in one transaction, so that a database is of one version or of the next, never in between. The steps are
+written out in SQL because they must go on producing what they produced when their version was the newest.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from sqlalchemy import inspect, text
+
+from lib_rankopt.errors import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+log = logging.getLogger("rankopt.store")
+
+_TYPES = {
+    "sqlite": {"number": "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT", "double": "FLOAT"},
+    "postgresql": {"number": "BIGSERIAL PRIMARY KEY", "double": "DOUBLE PRECISION"},
+}
+
+_STEP_1 = """
+CREATE TABLE studies (
+    id VARCHAR(32) NOT NULL PRIMARY KEY, name TEXT NOT NULL, settings TEXT NOT NULL, optimizer_seed BIGINT NOT NULL,
+    shape TEXT NOT NULL, model TEXT NOT NULL, parent VARCHAR(32), parent_round INTEGER, branch_draws INTEGER NOT NULL,
+    environment TEXT NOT NULL, created_at VARCHAR(32) NOT NULL, revision INTEGER NOT NULL
+);
+CREATE TABLE rounds (
+    id VARCHAR(32) NOT NULL PRIMARY KEY, study VARCHAR(32) NOT NULL REFERENCES studies (id) ON DELETE CASCADE,
+    idx INTEGER NOT NULL, size INTEGER NOT NULL, recipe VARCHAR(64) NOT NULL, state VARCHAR(16) NOT NULL, error TEXT,
+    owner VARCHAR(64), touched {double} NOT NULL, created_at VARCHAR(32) NOT NULL
+);
+CREATE UNIQUE INDEX one_round_per_index ON rounds (study, idx) WHERE state <> 'discarded';
+CREATE INDEX rounds_by_state ON rounds (state);
+CREATE TABLE candidates (
+    round VARCHAR(32) NOT NULL REFERENCES rounds (id) ON DELETE CASCADE, position INTEGER NOT NULL,
+    origin VARCHAR(32) NOT NULL, latent VARCHAR(64) NOT NULL, seed BIGINT NOT NULL, image VARCHAR(64),
+    PRIMARY KEY (round, position)
+);
+CREATE INDEX candidates_by_latent ON candidates (latent);
+CREATE INDEX candidates_by_image ON candidates (image);
+CREATE TABLE events (
+    number {number}, study VARCHAR(32) NOT NULL REFERENCES studies (id) ON DELETE CASCADE,
+    round VARCHAR(32) REFERENCES rounds (id) ON DELETE CASCADE, kind VARCHAR(16) NOT NULL, payload TEXT NOT NULL,
+    shown TEXT NOT NULL, rater VARCHAR(200) NOT NULL, token VARCHAR(200) NOT NULL, latency_ms BIGINT, retracts BIGINT,
+    copied_from BIGINT, created_at VARCHAR(32) NOT NULL,
+    CONSTRAINT one_event_per_token UNIQUE (study, token), CONSTRAINT one_retraction_per_event UNIQUE (retracts)
+);
+CREATE INDEX events_by_round ON events (round)
+"""
+
+_STEP_2 = """
+CREATE TABLE scores (
+    image VARCHAR(64) NOT NULL, prompt_hash VARCHAR(64) NOT NULL, scorer VARCHAR(200) NOT NULL, version VARCHAR(200) NOT NULL,
+    value {double} NOT NULL, created_at VARCHAR(32) NOT NULL, PRIMARY KEY (image, prompt_hash, scorer, version)
+);
+CREATE TABLE blind_tests (
+    id VARCHAR(32) NOT NULL PRIMARY KEY, study VARCHAR(32) NOT NULL REFERENCES studies (id) ON DELETE CASCADE,
+    seed BIGINT NOT NULL, created_at VARCHAR(32) NOT NULL
+);
+CREATE INDEX blind_tests_by_study ON blind_tests (study);
+CREATE TABLE blind_trials (
+    test VARCHAR(32) NOT NULL REFERENCES blind_tests (id) ON DELETE CASCADE, idx INTEGER NOT NULL,
+    start_latent VARCHAR(64) NOT NULL, now_latent VARCHAR(64) NOT NULL, now_left INTEGER NOT NULL, seed BIGINT NOT NULL,
+    start_image VARCHAR(64), now_image VARCHAR(64), PRIMARY KEY (test, idx)
+)
+"""
+
+_STEPS = (_STEP_1, _STEP_2)
+NEWEST = len(_STEPS)
+
+# Any constant does; it keeps two processes from migrating one PostgreSQL database at once.
+_ADVISORY_LOCK = 7_265_107
+
+
+def migrate(connection: Connection, target: int = NEWEST) -> None:
+    """Bring the database to schema version ``target`` inside the caller's write transaction.
+
+    Raises:
+        StoreError: the database is of a newer version, or of another program.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+    found = current_version(connection)
+    if found > NEWEST:
+        raise StoreError(
+            f"The database has schema version {found}, but this release of Rank-Optimize knows versions up to {NEWEST}. "
+            "Update Rank-Optimize, or choose another data folder; nothing was changed."
+        )
+    if found >= target:
+        return
+    for version in range(found + 1, target + 1):
+        _run(connection, _STEPS[version - 1])
+    if found == 0:
+        connection.execute(text("INSERT INTO schema_version (version) VALUES (:v)"), {"v": target})
+    else:
+        connection.execute(text("UPDATE schema_version SET version = :v"), {"v": target})
+        log.info("migrated the database from schema version %d to %d", found, target)
+
+
+def current_version(connection: Connection) -> int:
+    """Return the database's schema version, 0 for an empty one (which gets its version table).
+
+    Raises:
+        StoreError: there are tables of another program.
+    """
+    tables = set(inspect(connection).get_table_names())
+    if "schema_version" not in tables:
+        if tables & {"studies", "rounds", "events"}:
+            raise StoreError(
+                "The database has tables named like ours but no schema version: it belongs to another program. "
+                "Choose another database."
+            )
+        connection.execute(text("CREATE TABLE schema_version (version INTEGER NOT NULL PRIMARY KEY)"))
+        return 0
+    version = connection.execute(text("SELECT version FROM schema_version")).scalar()
+    return int(version or 0)
+
+
+def _run(connection: Connection, step: str) -> None:
+    types = _TYPES[connection.dialect.name]
+    for statement in step.format(**types).split(";\n"):
+        connection.execute(text(statement))

@@ -1,0 +1,192 @@
+"""The store over SQLAlchemy: SQLite in WAL mode, or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from lib_rankopt.errors import NotFoundError
+from lib_rankopt.store import schema
+from lib_rankopt.store._sql_events import EventsPart
+from lib_rankopt.store._sql_extras import ExtrasPart
+from lib_rankopt.store._sql_rows import candidate_row, event_row, round_of, round_row, study_of, study_row
+from lib_rankopt.store.base import StaleRevision, Store
+from lib_rankopt.store.database import Database
+from lib_rankopt.store.records import (
+    UNFINISHED,
+    CandidateRecord,
+    History,
+    RoundRecord,
+    RoundState,
+    StudyCounts,
+    StudyRecord,
+)
+
+_studies, _rounds, _candidates = schema.studies, schema.rounds, schema.candidates
+
+
+class SqlStore(EventsPart, ExtrasPart, Store):
+    """See :class:`~lib_rankopt.store.base.Store`; ``url`` as for :class:`~lib_rankopt.store.database.Database`."""
+
+    def __init__(self, url: str) -> None:
+        self._db = Database(url)
+
+    @property
+    def name(self) -> str:
+        """The database's URL without its password."""
+        return self._db.name
+
+    def close(self) -> None:
+        self._db.close()
+
+    # -- studies
+    def create_study(self, study: StudyRecord, history: History | None = None) -> StudyRecord:
+        with self._db.write() as connection:
+            connection.execute(_studies.insert(), study_row(study))
+            for record in history.rounds if history else ():
+                connection.execute(_rounds.insert(), round_row(record))
+            for candidate in history.candidates if history else ():
+                connection.execute(_candidates.insert(), candidate_row(candidate))
+            for event in history.events if history else ():
+                connection.execute(schema.events.insert(), event_row(event))
+        return study
+
+    def studies(self) -> list[StudyRecord]:
+        with self._db.read() as connection:
+            rows = connection.execute(select(_studies).order_by(_studies.c.created_at.desc(), _studies.c.id))
+            return [study_of(row) for row in rows]
+
+    def study(self, study: str) -> StudyRecord:
+        with self._db.read() as connection:
+            return study_of(_study_row(connection, study))
+
+    def rename_study(self, study: str, name: str) -> StudyRecord:
+        with self._db.write() as connection:
+            connection.execute(update(_studies).where(_studies.c.id == study).values(name=name))
+            return study_of(_study_row(connection, study))
+
+    def delete_study(self, study: str) -> tuple[set[str], set[str]]:
+        with self._db.write() as connection:
+            _study_row(connection, study)
+            images, latents = _hashes_of(connection, study)
+            connection.execute(_studies.delete().where(_studies.c.id == study))
+            images -= self._images_in_use(connection, images)
+            latents -= self._latents_in_use(connection, latents)
+            self._drop_scores(connection, images)
+        return images, latents
+
+    def counts(self) -> dict[str, StudyCounts]:
+        live = _rounds.c.state != "discarded"
+        with self._db.read() as connection:
+            per_round = connection.execute(
+                select(_rounds.c.study, func.count()).where(live).group_by(_rounds.c.study)
+            ).all()
+            per_image = connection.execute(
+                select(_rounds.c.study, func.count(_candidates.c.image.distinct()))
+                .join(_candidates, _candidates.c.round == _rounds.c.id)
+                .where(live)
+                .group_by(_rounds.c.study)
+            ).all()
+        images = {study: int(n) for study, n in per_image}
+        return {study: StudyCounts(int(n), images.get(study, 0)) for study, n in per_round}
+
+    def branches(self, study: str) -> int:
+        with self._db.read() as connection:
+            found = connection.execute(select(func.count()).select_from(_studies).where(_studies.c.parent == study))
+            return int(found.scalar_one())
+
+    # -- rounds
+    def add_round(self, record: RoundRecord, candidates: Sequence[CandidateRecord], revision: int) -> None:
+        try:
+            with self._db.write() as connection:
+                self._advance(connection, record.study, revision)
+                connection.execute(_rounds.insert(), round_row(record))
+                connection.execute(_candidates.insert(), [candidate_row(c) for c in candidates])
+        except IntegrityError as error:
+            raise StaleRevision(f"round {record.index + 1} has been started by somebody else") from error
+
+    def rounds(self, study: str, first: int = 0, limit: int | None = None) -> list[RoundRecord]:
+        query = _live_rounds(study).where(_rounds.c.idx >= first).order_by(_rounds.c.idx).limit(limit)
+        with self._db.read() as connection:
+            return [round_of(row) for row in connection.execute(query)]
+
+    def last_round(self, study: str) -> RoundRecord | None:
+        with self._db.read() as connection:
+            row = connection.execute(_live_rounds(study).order_by(_rounds.c.idx.desc()).limit(1)).first()
+        return round_of(row) if row else None
+
+    def round(self, study: str, index: int) -> RoundRecord:
+        with self._db.read() as connection:
+            row = connection.execute(_live_rounds(study).where(_rounds.c.idx == index)).first()
+            if row is None:
+                _study_row(connection, study)
+                raise NotFoundError(f"Study '{study}' has no round {index}.")
+        return round_of(row)
+
+    def unfinished_rounds(self) -> list[RoundRecord]:
+        query = select(_rounds).where(_rounds.c.state.in_(UNFINISHED)).order_by(_rounds.c.created_at)
+        with self._db.read() as connection:
+            return [round_of(row) for row in connection.execute(query)]
+
+    def set_round_state(
+        self, round_id: str, state: RoundState, expect: Iterable[RoundState], error: str | None = None
+    ) -> bool:
+        change = (
+            update(_rounds)
+            .where(_rounds.c.id == round_id, _rounds.c.state.in_(list(expect)))
+            .values(state=state, error=error)
+        )
+        with self._db.write() as connection:
+            return bool(connection.execute(change).rowcount)
+
+    def claim_round(self, round_id: str, owner: str, previous: str | None, touched: float) -> bool:
+        holder = _rounds.c.owner.is_(None) if previous is None else _rounds.c.owner == previous
+        change = update(_rounds).where(_rounds.c.id == round_id, holder).values(owner=owner, touched=touched)
+        with self._db.write() as connection:
+            return bool(connection.execute(change).rowcount)
+
+    def touch_round(self, round_id: str, touched: float) -> None:
+        with self._db.write() as connection:
+            connection.execute(update(_rounds).where(_rounds.c.id == round_id).values(touched=touched))
+
+    def _advance(self, connection: Connection, study: str, revision: int) -> None:
+        """Take the next revision: also what makes two writers of one study wait for each other."""
+        change = (
+            update(_studies)
+            .where(_studies.c.id == study, _studies.c.revision == revision)
+            .values(revision=revision + 1)
+        )
+        if not connection.execute(change).rowcount:
+            _study_row(connection, study)
+            raise StaleRevision("The study has been changed by somebody else in the meantime.")
+
+
+def _live_rounds(study: str) -> Any:
+    return select(_rounds).where(_rounds.c.study == study, _rounds.c.state != "discarded")
+
+
+def _study_row(connection: Connection, study: str) -> Row[Any]:
+    row = connection.execute(select(_studies).where(_studies.c.id == study)).first()
+    if row is None:
+        raise NotFoundError(f"There is no study '{study}'.")
+    return row
+
+
+def _hashes_of(connection: Connection, study: str) -> tuple[set[str], set[str]]:
+    tests, trials = schema.blind_tests, schema.blind_trials
+    own = connection.execute(
+        select(_candidates.c.image, _candidates.c.latent)
+        .join(_rounds, _rounds.c.id == _candidates.c.round)
+        .where(_rounds.c.study == study)
+    ).all()
+    tried = connection.execute(
+        select(trials.c.start_image, trials.c.now_image, trials.c.start_latent, trials.c.now_latent)
+        .join(tests, tests.c.id == trials.c.test)
+        .where(tests.c.study == study)
+    ).all()
+    images = {r.image for r in own} | {r.start_image for r in tried} | {r.now_image for r in tried}
+    latents = {r.latent for r in own} | {r.start_latent for r in tried} | {r.now_latent for r in tried}
+    return images - {None}, latents
