@@ -1,0 +1,58 @@
+"""Put the API onto an application."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from lib_rankopt import __version__
+from lib_rankopt.api.context import ApiContext
+from lib_rankopt.api.host_info import HostInfo, describe_host
+from lib_rankopt.api.resources import ROUTERS
+
+if TYPE_CHECKING:
+    from lib_rankopt.studies.service import StudyService
+
+PREFIX = "/rankopt/v1"
+
+
+def mount(
+    app: FastAPI,
+    service: StudyService,
+    auth: Mapping[str, str] | None = None,
+    prefix: str = PREFIX,
+    *,
+    host_info: HostInfo | None = None,
+    allowed_hosts: Iterable[str] | None = None,
+) -> ApiContext:
+    """Add all routes to a FastAPI application, which may be running already.
+
+    Args:
+        app: the application; its ``state.rankopt`` is set.
+        service: the studies service.
+        auth: user names and passwords of an HTTP Basic check; ``None`` lets everybody in.
+        prefix: path of the API.
+        host_info: what the host offers, where it is known already; otherwise asked when first wanted.
+        allowed_hosts: host names to answer to, besides addresses; ``None`` for any.
+    """
+
+    @cache
+    def info() -> HostInfo:
+        return host_info or describe_host(service.host)
+
+    hosts = None if allowed_hosts is None else frozenset(name.lower() for name in allowed_hosts)
+    context = ApiContext(service, info, auth, hosts)
+    app.state.rankopt = context
+    for router in ROUTERS:
+        app.include_router(router, prefix=prefix)
+    return context
+
+
+def build_app(service: StudyService, **options: object) -> FastAPI:
+    """An application with nothing but the API; ``options`` as for :func:`mount`."""
+    app = FastAPI(title="Rank-Optimize", version=__version__)
+    mount(app, service, **options)  # type: ignore[arg-type]
+    return app

@@ -1,0 +1,63 @@
+"""What every handler needs, kept on ``app.state`` so that no module holds a service."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import anyio
+from fastapi import Request
+from fastapi.responses import JSONResponse
+
+from lib_rankopt.studies.views import to_json
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lib_rankopt.api.host_info import HostInfo
+    from lib_rankopt.studies.service import StudyService
+
+LONG_POLL_THREADS = 64
+
+
+@dataclass
+class ApiContext:
+    """The service behind one mounted API, and who may call it.
+
+    Attributes:
+        auth: user names and passwords for HTTP Basic; ``None`` lets everybody in.
+        allowed_hosts: host names that a browser may have asked for (against DNS rebinding); ``None`` takes any.
+        host_info: asked for once, when a page first wants it.
+        instance: changes with every start of the server, so that a page notices a restart.
+    """
+
+    service: StudyService
+    host_info: Callable[[], HostInfo]
+    auth: Mapping[str, str] | None = None
+    allowed_hosts: frozenset[str] | None = None
+    instance: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    _limiter: anyio.CapacityLimiter | None = None
+
+    @property
+    def long_polls(self) -> anyio.CapacityLimiter:
+        """Threads set aside for long polls, so that waiting pages never take those of quick requests."""
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(LONG_POLL_THREADS)
+        return self._limiter
+
+
+def context_of(request: Request) -> ApiContext:
+    """The context that :func:`lib_rankopt.api.mount` left on the application."""
+    return cast("ApiContext", request.app.state.rankopt)
+
+
+def service_of(request: Request) -> StudyService:
+    """The studies service; use with ``Depends``."""
+    return context_of(request).service
+
+
+def reply(record: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Answer with a record of :mod:`lib_rankopt.studies.views` (or a list of them) as JSON."""
+    return JSONResponse(to_json(record), status_code=status, headers={"Cache-Control": "no-store", **(headers or {})})

@@ -1,0 +1,11 @@
+"""One module per resource; each has a ``router`` whose routes are thin: read, call the service, answer."""
+
+from fastapi import APIRouter
+
+from lib_rankopt.api.resources import answers, automatic, blind, host, images, progress, rounds, static, studies
+
+ROUTERS: tuple[APIRouter, ...] = tuple(
+    module.router for module in (host, studies, rounds, answers, progress, automatic, blind, images, static)
+)
+
+__all__ = ["ROUTERS"]

@@ -1,0 +1,36 @@
+"""Answers: ranking, like, skip, none is better, and taking back."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse
+
+from lib_rankopt.api.context import reply, service_of
+from lib_rankopt.api.guard import GuardedRoute
+from lib_rankopt.api.schemas import REFUSALS, AnswerBody, Round, Undo
+from lib_rankopt.studies.service import StudyService
+from lib_rankopt.studies.views import Answer
+
+router = APIRouter(prefix="/studies/{study}", tags=["answers"], route_class=GuardedRoute, responses=REFUSALS)
+
+
+@router.post("/rounds/{index}/feedback", response_model=Round)
+def give_feedback(
+    study: str, index: int, body: AnswerBody, service: StudyService = Depends(service_of)
+) -> JSONResponse:
+    """Answer a round. The same ``token`` sent again counts once and is answered alike."""
+    return reply(service.answer(study, index, answer_of(body)))
+
+
+@router.post("/undo", response_model=Round)
+def undo(study: str, body: Undo, service: StudyService = Depends(service_of)) -> JSONResponse:
+    """Take a rater's last answer back; answers with the round that is open again."""
+    return reply(service.undo(study, body.rater))
+
+
+def answer_of(body: AnswerBody) -> Answer:
+    """The record that the service takes."""
+    values = {name: getattr(body, name) for name in Answer.__dataclass_fields__}
+    values["tiers"] = tuple(tuple(tier) for tier in values["tiers"])
+    values["shown"] = tuple(values["shown"])
+    return Answer(**values)

@@ -1,0 +1,25 @@
+"""Who answers, and what it can make."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse
+
+from lib_rankopt import __version__
+from lib_rankopt.api.context import ApiContext, context_of, reply
+from lib_rankopt.api.guard import GuardedRoute
+from lib_rankopt.api.schemas import Host, Version
+
+router = APIRouter(tags=["host"], route_class=GuardedRoute)
+
+
+@router.get("/version", response_model=Version)
+def version(context: ApiContext = Depends(context_of)) -> JSONResponse:
+    """The version of the package and of this API."""
+    return JSONResponse({"version": __version__, "api": 1, "instance": context.instance})
+
+
+@router.get("/host", response_model=Host)
+def host(context: ApiContext = Depends(context_of)) -> JSONResponse:
+    """Samplers, schedulers, models, defaults, optimisers with their settings, and scorers; defaults come first."""
+    return reply(context.host_info())

@@ -1,0 +1,37 @@
+"""Finished images, by the hash of their content."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import FileResponse
+
+from lib_rankopt.api.context import service_of
+from lib_rankopt.api.guard import GuardedRoute
+from lib_rankopt.api.schemas import REFUSALS
+from lib_rankopt.errors import NotFoundError
+from lib_rankopt.studies.service import StudyService
+
+router = APIRouter(prefix="/images", tags=["images"], route_class=GuardedRoute, responses=REFUSALS)
+
+HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@router.get("/{image}", response_class=FileResponse)
+def get_image(image: str, request: Request, service: StudyService = Depends(service_of)) -> Response:
+    """The PNG with its generation parameters. Its content never changes, so a browser may keep it for good."""
+    if not HASH.fullmatch(image):
+        raise NotFoundError(f"'{image[:80]}' is not an image's hash: 64 hexadecimal digits are.")
+    headers = {
+        "ETag": f'"{image}"',
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+    }
+    path = service.image_path(image)
+    if not path.is_file():
+        raise NotFoundError(f"The file of image {image} is gone.")
+    if image in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return FileResponse(path, media_type="image/png", headers=headers)

@@ -1,0 +1,160 @@
+"""Bodies and answers for validation and OpenAPI, derived from the dataclasses so that there is one truth.
+
+Works on pydantic 1 and 2: only ``create_model``, ``BaseModel`` and ``Field``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+import pydantic
+from pydantic import BaseModel, Field, create_model
+
+from lib_rankopt.api.host_info import HostInfo
+from lib_rankopt.studies import views
+
+FORBID: Any = (
+    {"extra": "forbid"} if pydantic.VERSION.startswith("2") else type("Config", (), {"extra": "forbid"})
+)
+
+
+@cache
+def model_of(record: type, forbid: bool = False) -> Any:
+    """A pydantic model with the fields, defaults and help texts of a dataclass."""
+    hints = get_type_hints(record)
+    fields: dict[str, Any] = {}
+    for item in dataclasses.fields(record):
+        extra: dict[str, Any] = {"description": item.metadata["help"]} if "help" in item.metadata else {}
+        if item.default_factory is not dataclasses.MISSING:
+            value = Field(default_factory=item.default_factory, **extra)
+        elif item.default is not dataclasses.MISSING:
+            value = Field(default=item.default, **extra)
+        else:
+            value = Field(..., **extra)
+        fields[item.name] = (_plain(hints[item.name]), value)
+    config: dict[str, Any] = {"__config__": FORBID} if forbid else {}
+    name = f"New{record.__name__}" if forbid else record.__name__
+    return create_model(name, **config, **fields)
+
+
+def _plain(hint: Any) -> Any:
+    """Replace dataclasses by models and tuples by lists, as JSON has it."""
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return model_of(hint)
+    if get_origin(hint) is tuple:
+        return list[_plain(get_args(hint)[0])]  # type: ignore[misc]
+    return hint
+
+
+Host = model_of(HostInfo)
+Study = model_of(views.StudyView)
+Round = model_of(views.RoundView)
+Progress = model_of(views.ProgressView)
+Trial = model_of(views.BlindTrial)
+Result = model_of(views.BlindResult)
+
+if TYPE_CHECKING:
+
+    class SettingsBody(BaseModel):
+        """Stands for the derived model, which a type checker cannot see."""
+
+    class AnswerBody(BaseModel):
+        """Stands for the derived model."""
+else:
+    SettingsBody = model_of(views.StudySettings, forbid=True)
+    AnswerBody = model_of(views.Answer, forbid=True)
+
+
+class Failure(BaseModel):
+    """What every refusal and every error looks like."""
+
+    error: str = Field(default=..., description="Class of the error.")
+    message: str = Field(default=..., description="One sentence for a person.")
+
+
+class Version(BaseModel):
+    """Which server answers."""
+
+    version: str
+    api: int = 1
+    instance: str = Field(default=..., description="Changes when the server was started anew.")
+
+
+class NewStudy(BaseModel):
+    """A study to create."""
+
+    settings: SettingsBody
+    name: str | None = None
+
+
+class Rename(BaseModel):
+    """A study's new name."""
+
+    name: str
+
+
+class Branch(BaseModel):
+    """Start a new study from a round of this one."""
+
+    after_round: int
+    name: str | None = None
+    changes: dict[str, Any] | None = Field(default=None, description="Settings to change in the branch.")
+
+
+class Undo(BaseModel):
+    """Whose last answer to take back."""
+
+    rater: str = "me"
+
+
+class Auto(BaseModel):
+    """Let a scorer rank."""
+
+    scorer: str
+    rounds: int = 10
+
+
+class Judge(BaseModel):
+    """Score a round's images without ranking them."""
+
+    scorer: str
+
+
+class StartBlind(BaseModel):
+    """How many left/right trials to make."""
+
+    trials: int = 8
+
+
+class Choice(BaseModel):
+    """Which side of a trial is liked better."""
+
+    choice: Literal["left", "right", "tie"]
+
+
+class BlindState(BaseModel):
+    """A blind test: its result so far and the trial to show next (``null`` when it is finished)."""
+
+    result: Result  # type: ignore[valid-type]
+    trial: Trial | None = None  # type: ignore[valid-type]
+
+
+class Empty(BaseModel):
+    """A body with nothing in it."""
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Failure, "description": text}
+    for code, text in {
+        401: "Credentials are wanted",
+        403: "Another site's page",
+        404: "Does not exist",
+        409: "The study has moved on",
+        422: "A value cannot be used",
+        500: "Generation failed",
+        501: "An optional package is missing",
+        507: "The store cannot be written",
+    }.items()
+}
