@@ -15,9 +15,7 @@ from pydantic import BaseModel, Field, create_model
 from lib_rankopt.api.host_info import HostInfo
 from lib_rankopt.studies import views
 
-FORBID: Any = (
-    {"extra": "forbid"} if pydantic.VERSION.startswith("2") else type("Config", (), {"extra": "forbid"})
-)
+PYDANTIC_1 = pydantic.VERSION.startswith("1.")
 
 
 @cache
@@ -34,9 +32,14 @@ def model_of(record: type, forbid: bool = False) -> Any:
         else:
             value = Field(..., **extra)
         fields[item.name] = (_plain(hints[item.name]), value)
-    config: dict[str, Any] = {"__config__": FORBID} if forbid else {}
     name = f"New{record.__name__}" if forbid else record.__name__
-    return create_model(name, **config, **fields)
+    return create_model(name, __config__=_config("forbid" if forbid else "ignore"), **fields)
+
+
+def _config(extra: str) -> Any:
+    if PYDANTIC_1:
+        return type("Config", (), {"extra": extra})
+    return {"extra": extra, "protected_namespaces": ()}  # a field is called model_sha256
 
 
 def _plain(hint: Any) -> Any:
