@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     )
 
 
-class StaleRevision(ConflictError):  # noqa: N818  (a race that was lost, not a fault)
+class StaleRevision(ConflictError):
     """Somebody else wrote to the study first; nothing was written."""
 
 
-class DuplicateToken(ConflictError):  # noqa: N818  (the same action sent twice)
+class DuplicateToken(ConflictError):
     """An event with this token is in the study already; nothing was written."""
 
 

@@ -2,57 +2,244 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lib_rankopt import __version__
+from lib_rankopt.errors import NotFoundError
+from lib_rankopt.store import BlobStore, open_store
+from lib_rankopt.store.records import StudyRecord, new_id
+from lib_rankopt.studies import settings as settings_module
+from lib_rankopt.studies.presence import Presence
+from lib_rankopt.studies.present import study_view
+from lib_rankopt.studies.progress import ProgressBoard
+from lib_rankopt.studies.replay import OptimizerFactory, Replayer
+from lib_rankopt.studies.room import Room
+from lib_rankopt.studies.rounds import Rounds
+from lib_rankopt.studies.worker import Job, Worker
 
 if TYPE_CHECKING:
+    import builtins
+
     from lib_rankopt.hosts.base import Host
+    from lib_rankopt.scorers.base import Scorer
+    from lib_rankopt.store.records import RoundRecord
     from lib_rankopt.studies.views import (
         Answer,
-        BlindResult,
-        BlindTrial,
         ProgressView,
         RoundView,
         StudySettings,
         StudyView,
     )
 
+log = logging.getLogger("rankopt.studies")
+
 
 class StudyService:
-    """Thread-safe. Generation runs in one background worker; every other call returns at once."""
+    """Thread-safe. Generation runs in one background worker; every other call returns at once.
 
-    def __init__(self, data_dir: Path, host: Host, database_url: str | None = None) -> None: ...
+    Several services, also of several processes, may work on one data folder and database.
+
+    Args:
+        data_dir: folder of images, latents and, by default, of the database.
+        host: makes the images; its ``generate`` is called from the worker's thread only.
+        database_url: another database, for example ``postgresql://user:password@host/name``.
+        scorers: by name, what makes a scorer; the registry of :mod:`lib_rankopt.scorers` where ``None``.
+        optimizers: makes optimisers, as :func:`lib_rankopt.optimizers.create` does (the default).
+
+    Raises:
+        StoreError: the folder or database cannot be used, or is of a newer version.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        host: Host,
+        database_url: str | None = None,
+        *,
+        scorers: Mapping[str, Callable[[], Scorer]] | None = None,
+        optimizers: OptimizerFactory | None = None,
+    ) -> None:
+        from lib_rankopt.optimizers import create
+
+        store = open_store(data_dir, database_url)
+        blobs = BlobStore(data_dir)
+        self._room = Room(store, blobs, host, ProgressBoard(), Presence(data_dir), Replayer(optimizers or create, blobs))
+        self._worker = Worker(self._queue_changed, lambda: self._rounds.resume())
+        self._rounds = Rounds(self._room, self._worker, self._round_finished)
+        self._scorers = scorers
+        self._rounds.resume()
+        self._worker.start()
 
     # -- studies
-    def create(self, settings: StudySettings, name: str | None = None) -> StudyView: ...
-    def list(self) -> list[StudyView]: ...
-    def get(self, study: str) -> StudyView: ...
-    def rename(self, study: str, name: str) -> StudyView: ...
-    def delete(self, study: str) -> None: ...
-    def branch(self, study: str, after_round: int, name: str | None = None, changes: dict[str, Any] | None = None) -> StudyView: ...
+    def create(self, settings: StudySettings, name: str | None = None) -> StudyView:
+        """Create a study. Nothing is generated yet.
+
+        Raises:
+            InvalidInputError, NotFoundError, ModelError: which setting is wrong, and what is allowed.
+        """
+        host = self._room.host
+        resolved = settings_module.resolve(settings, host)
+        identity = host.identity(resolved.model or None)
+        shape = host.latent_shape(resolved.width, resolved.height, resolved.model or None)
+        self._room.replayer.build(resolved.optimizer, shape, resolved.seed, resolved.optimizer_settings)
+        record = StudyRecord(
+            id=new_id(),
+            name=settings_module.clean_name(name, resolved.prompt),
+            settings=asdict(resolved),
+            optimizer_seed=resolved.seed,
+            shape=shape,
+            model=asdict(identity),
+            environment=_environment(),
+        )
+        return self._study_view(self._room.store.create_study(record))
+
+    def list(self) -> builtins.list[StudyView]:
+        """Return all studies, newest first."""
+        return [self._study_view(study) for study in self._room.store.studies()]
+
+    def get(self, study: str) -> StudyView:
+        """Return one study.
+
+        Raises:
+            NotFoundError: there is none of that id.
+        """
+        return self._study_view(self._room.store.study(study))
+
+    def rename(self, study: str, name: str) -> StudyView:
+        """Give a study another name.
+
+        Raises:
+            InvalidInputError: an empty or too long name.
+        """
+        record = self._room.store.study(study)
+        clean = settings_module.clean_name(name, record.settings["prompt"])
+        return self._study_view(self._room.store.rename_study(study, clean))
+
+    def delete(self, study: str) -> None:
+        """Delete a study with the files that no other study needs; running generation is stopped first."""
+        self._room.store.study(study)
+        self._worker.cancel(study)
+        with self._room.locked(study):
+            images, latents = self._room.store.delete_study(study)
+            self._room.replayer.forget(study)
+        self._room.board.forget(study)
+        self._room.blobs.delete(images, latents)
 
     # -- rounds
-    def start_round(self, study: str) -> RoundView: ...
-    def rounds(self, study: str) -> list[RoundView]: ...
-    def round(self, study: str, index: int) -> RoundView: ...
-    def interrupt(self, study: str) -> None: ...
-    def progress(self, study: str, since: int | None = None, timeout: float = 0.0) -> ProgressView: ...
-    def preview(self, study: str, candidate: str) -> bytes | None: ...
-    def wait(self, study: str, timeout: float | None = None) -> RoundView: ...
+    def start_round(self, study: str) -> RoundView:
+        """Start the next round and return at once; follow it with :meth:`progress` or :meth:`wait`.
+
+        A round that failed, or was interrupted before it had two images, is generated again instead. Where the current round has
+        likes or dislikes and no answer, these become its ranking.
+
+        Raises:
+            ConflictError: the current round is unanswered or still being generated, here or in another tab.
+        """
+        return self._rounds.start(study)
+
+    def rounds(self, study: str, first: int = 0, limit: int | None = None) -> builtins.list[RoundView]:
+        """Return a study's rounds in order, or ``limit`` of them from index ``first``."""
+        record = self._room.store.study(study)
+        return self._room.views(record, self._room.store.rounds(study, first, limit))
+
+    def round(self, study: str, index: int) -> RoundView:
+        """Return one round; indices count from 0.
+
+        Raises:
+            NotFoundError: there is no such round.
+        """
+        record = self._room.store.study(study)
+        return self._room.view(record, self._room.store.round(study, index))
+
+    def interrupt(self, study: str) -> None:
+        """Stop what is being generated for a study; finished images stay and can be ranked."""
+        self._rounds.interrupt(study)
+
+    def progress(self, study: str, since: int | None = None, timeout: float = 0.0) -> ProgressView:
+        """Return the progress; with ``since``, wait up to ``timeout`` seconds for another version than that."""
+        self._room.store.study(study)
+        return self._room.board.wait(study, since, timeout)
+
+    def preview(self, study: str, candidate: str) -> bytes | None:
+        """Return the newest preview of a candidate that is being generated, as JPEG; ``None`` when there is none."""
+        return self._room.board.preview(study, candidate)
+
+    def wait(self, study: str, timeout: float | None = None) -> RoundView:
+        """Return the newest round once it is no longer being generated, or as it is after ``timeout`` seconds.
+
+        Raises:
+            NotFoundError: the study has no round.
+        """
+        return self._rounds.wait(study, timeout)
 
     # -- answers
-    def answer(self, study: str, round_index: int, answer: Answer) -> RoundView: ...
-    def undo(self, study: str, rater: str = "me") -> RoundView: ...
-    def score(self, study: str, round_index: int, scorer: str) -> RoundView: ...
-    def start_auto(self, study: str, scorer: str, rounds: int) -> StudyView: ...
-    def stop_auto(self, study: str) -> StudyView: ...
+    def answer(self, study: str, round_index: int, answer: Answer) -> RoundView:
+        """Take an answer. When this returns it is on disk.
 
-    # -- blind test: start versus now
-    def start_blind(self, study: str, trials: int = 8) -> BlindTrial: ...
-    def next_trial(self, test: str) -> BlindTrial | None: ...
-    def answer_trial(self, test: str, index: int, choice: str) -> BlindResult: ...
-    def blind_result(self, test: str) -> BlindResult: ...
+        Raises:
+            InvalidInputError: unknown, repeated or unfinished candidates. ConflictError: too early, too late or twice; see
+                :mod:`lib_rankopt.studies.answers`.
+        """
+        return self._rounds.answer(study, round_index, answer)
+
+    def undo(self, study: str, rater: str = "me") -> RoundView:
+        """Take back the rater's last standing answer and return its round; a round started from it is discarded.
+
+        Raises:
+            ConflictError: there is nothing to take back, or another rater has answered the round after.
+        """
+        return self._rounds.undo(study, rater)
 
     # -- images
-    def image_path(self, image: str) -> Path: ...
-    def close(self) -> None: ...
+    def image_path(self, image: str) -> Path:
+        """Return the file of an image.
+
+        Raises:
+            InvalidInputError: no hash. NotFoundError: there is no such image.
+        """
+        path = self._room.blobs.image_path(image)
+        if not self._room.blobs.exists(path):
+            raise NotFoundError(f"There is no image '{image}'.")
+        return path
+
+    def close(self) -> None:
+        """Stop the worker and let go of the store. Unfinished rounds are taken up by the next service on this store."""
+        self._worker.close()
+        self._room.presence.close()
+        self._room.store.close()
+
+    # -- inside
+    def _study_view(self, study: StudyRecord) -> StudyView:
+        views = self._room.views(study, self._room.store.rounds(study.id))
+        images = {c.image for view in views for c in view.candidates if c.image}
+        best = [_image_of(view, view.best) for view in views if view.best]
+        return study_view(
+            study,
+            rounds=len(views),
+            answered=sum(view.status == "answered" for view in views),
+            images=len(images),
+            start_image=best[0] if best else None,
+            now_image=best[-1] if best else None,
+            busy=any(view.status in ("queued", "generating") for view in views[-1:]),
+        )
+
+    def _queue_changed(self, waiting: builtins.list[Job]) -> None:
+        for place, job in enumerate(waiting, 1):
+            self._room.board.update(job.study, queue_position=place)
+
+    def _round_finished(self, record: RoundRecord) -> None:
+        pass
+
+
+def _image_of(view: RoundView, candidate: str | None) -> str | None:
+    return next((c.image for c in view.candidates if c.id == candidate), None)
+
+
+def _environment() -> dict[str, str]:
+    import torch
+
+    return {"rankopt": __version__, "torch": torch.__version__}

@@ -1,0 +1,92 @@
+"""What the parts of the service share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lib_rankopt.store import derive
+from lib_rankopt.studies.feedback import feedback_of
+from lib_rankopt.studies.present import round_view
+from lib_rankopt.studies.replay import Played
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lib_rankopt.hosts.base import Host
+    from lib_rankopt.store import BlobStore, Store
+    from lib_rankopt.store.records import EventRecord, RoundRecord, StudyRecord
+    from lib_rankopt.studies.presence import Presence
+    from lib_rankopt.studies.progress import ProgressBoard
+    from lib_rankopt.studies.replay import Replayer
+    from lib_rankopt.studies.views import RoundView
+
+
+@dataclass
+class Room:
+    """The service's tools, and a lock per study. Thread-safe as far as its parts are.
+
+    Attributes:
+        unsaved: by round id, failures that could not be written because the store failed too.
+    """
+
+    store: Store
+    blobs: BlobStore
+    host: Host
+    board: ProgressBoard
+    presence: Presence
+    replayer: Replayer
+    unsaved: dict[str, str] = field(default_factory=dict)
+    _locks: dict[str, threading.RLock] = field(default_factory=dict)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def locked(self, study: str) -> Iterator[None]:
+        """Hold a study's lock: one decision at a time. Other processes are kept apart by the store's revisions."""
+        with self._guard:
+            lock = self._locks.setdefault(study, threading.RLock())
+        with lock:
+            yield
+
+    def views(self, study: StudyRecord, records: list[RoundRecord]) -> list[RoundView]:
+        """Return rounds as faces see them, in four queries however many they are."""
+        ids = [record.id for record in records]
+        candidates = self.store.candidates(ids)
+        events: dict[str | None, list[EventRecord]] = {}
+        for event in self.store.events(study.id, ids):
+            events.setdefault(event.round, []).append(event)
+        images = [c.image for some in candidates.values() for c in some if c.image]
+        scores: dict[str, dict[str, float]] = {}
+        for score in self.store.scores(images, study.settings["prompt"]):
+            scores.setdefault(score.image, {})[score.scorer] = score.value
+        return [
+            round_view(study, r, candidates[r.id], events.get(r.id, []), scores, self.unsaved.get(r.id))
+            for r in records
+        ]
+
+    def view(self, study: StudyRecord, record: RoundRecord) -> RoundView:
+        """Return one round as faces see it."""
+        return self.views(study, [record])[0]
+
+    def history(self, study: StudyRecord) -> list[Played]:
+        """Return the answered rounds of a study, in order."""
+        records = self.store.rounds(study.id)
+        candidates = self.store.candidates([record.id for record in records])
+        events: dict[str | None, list[EventRecord]] = {}
+        for event in self.store.events(study.id):
+            events.setdefault(event.round, []).append(event)
+        # A retraction carries the round of the event that it takes back, so rounds can be looked at one by one.
+        played = []
+        for record in records:
+            feedback = feedback_of(record.size, derive.standing(events.get(record.id, [])))
+            if feedback is not None:
+                latents = tuple(c.latent for c in candidates[record.id])
+                played.append(Played(record.id, record.index, latents, feedback))
+        return played
+
+    def silence(self, record: RoundRecord) -> float:
+        """Return the seconds since the owner of a round gave a sign of life."""
+        return time.time() - record.touched

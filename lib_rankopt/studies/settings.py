@@ -1,0 +1,171 @@
+"""From what a user typed to what a study keeps: defaults filled in, every value checked."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from dataclasses import asdict, fields, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.hosts.base import GenerationRequest
+from lib_rankopt.studies.views import StudySettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lib_rankopt.hosts.base import Host
+
+MAX_PROMPT_WORDS = 1000
+MAX_PROMPT_CHARACTERS = 8000
+MAX_NAME = 120
+SEED_LIMIT = 2**32
+
+_INTEGERS = {
+    "width": (0, 16384),
+    "height": (0, 16384),
+    "steps": (1, 150),
+    "candidates": (2, 16),
+    "batch_size": (1, 64),
+    "seed": (-1, SEED_LIMIT - 1),
+}
+_TEXTS = ("sampler", "scheduler", "model", "optimizer")
+# Not part of an image: what only decides how many are made, in which portions, and which latents are proposed.
+_NOT_PIXELS = ("seed", "candidates", "batch_size", "optimizer", "optimizer_settings")
+
+
+def from_dict(values: dict[str, Any]) -> StudySettings:
+    """Build settings from plain values, as the API, the command line and the store hold them.
+
+    Raises:
+        InvalidInputError: an unknown name, or no prompt.
+    """
+    known = [f.name for f in fields(StudySettings)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InvalidInputError(f"There is no setting {unknown[0]!r}; known are {', '.join(known)}.")
+    if "prompt" not in values:
+        raise InvalidInputError("The prompt is missing: write what the images should show.")
+    return StudySettings(**values)
+
+
+def resolve(settings: StudySettings, host: Host) -> StudySettings:
+    """Check settings and fill in the model's own size, sampler and guidance, and a seed.
+
+    Raises:
+        InvalidInputError, NotFoundError, ModelError: the message names the setting, the value seen and what is allowed.
+    """
+    _check(settings)
+    model = settings.model or next(iter(host.models()), "")
+    own = host.defaults(model or None)
+    resolved = replace(
+        settings,
+        model=model,
+        width=settings.width or own.width,
+        height=settings.height or own.height,
+        sampler=settings.sampler or own.sampler,
+        scheduler=settings.scheduler or own.scheduler,
+        cfg_scale=float(settings.cfg_scale or own.cfg_scale),
+        seed=secrets.randbelow(SEED_LIMIT) if settings.seed == -1 else settings.seed,
+    )
+    if not 1.0 <= resolved.cfg_scale <= 30.0:
+        raise InvalidInputError(f"cfg_scale is {settings.cfg_scale}; use a number from 1 to 30, or 0 for the model's own.")
+    for side in ("width", "height"):
+        if getattr(resolved, side) % 8:
+            raise InvalidInputError(f"{side} is {getattr(resolved, side)}; it must be a multiple of 8.")
+    host.validate(request(resolved, seeds=(resolved.seed,)))
+    return resolved
+
+
+def request(
+    settings: StudySettings, seeds: tuple[int, ...], latents: Tensor | None = None, preview_every: int = 0
+) -> GenerationRequest:
+    """Return what the host is asked for; ``host_settings`` may hold ``eta`` and ``clip_skip``, the rest is the host's ``extra``."""
+    extra = dict(settings.host_settings)
+    known = {name: extra.pop(name) for name in ("eta", "clip_skip") if name in extra}
+    return GenerationRequest(
+        prompt=settings.prompt,
+        seeds=seeds,
+        negative_prompt=settings.negative_prompt,
+        latents=latents,
+        width=settings.width,
+        height=settings.height,
+        steps=settings.steps,
+        sampler=settings.sampler,
+        scheduler=settings.scheduler,
+        cfg_scale=settings.cfg_scale,
+        model=settings.model or None,
+        batch_size=settings.batch_size,
+        preview_every=preview_every,
+        extra=extra,
+        **known,
+    )
+
+
+def recipe(settings: StudySettings, model_sha256: str) -> str:
+    """Return the hash of all that decides about an image besides its latent and noise seed."""
+    values = {name: value for name, value in asdict(settings).items() if name not in _NOT_PIXELS}
+    values["model_sha256"] = model_sha256
+    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def clean_name(name: str | None, prompt: str) -> str:
+    """Return a study's name on one line: the given one, or the beginning of the prompt.
+
+    Raises:
+        InvalidInputError: too long, or nothing that can be seen.
+    """
+    if name is not None and not isinstance(name, str):
+        raise InvalidInputError(f"A name is a text, not {name!r}.")
+    given = " ".join("".join(c if c.isprintable() else " " for c in name or "").split())
+    if name is not None and not given:
+        raise InvalidInputError("The name is empty; write at least one letter.")
+    if len(given) > MAX_NAME:
+        raise InvalidInputError(f"The name has {len(given)} characters; use at most {MAX_NAME}.")
+    if given:
+        return given
+    words = " ".join(prompt.split())
+    return words if len(words) <= 60 else words[:57].rstrip() + "…"
+
+
+def _check(settings: StudySettings) -> None:
+    _check_prompt("prompt", settings.prompt)
+    if not settings.prompt.strip():
+        raise InvalidInputError("The prompt is empty: write what the images should show.")
+    _check_prompt("negative_prompt", settings.negative_prompt)
+    for name, (low, high) in _INTEGERS.items():
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise InvalidInputError(f"{name} is {value!r}; use a whole number from {low} to {high}.")
+    cfg = settings.cfg_scale
+    if isinstance(cfg, bool) or not isinstance(cfg, (int, float)) or not math.isfinite(cfg):
+        raise InvalidInputError(f"cfg_scale is {cfg!r}; use a number from 1 to 30, or 0 for the model's own.")
+    for name in _TEXTS:
+        if not isinstance(getattr(settings, name), str):
+            raise InvalidInputError(f"{name} is {getattr(settings, name)!r}; use a name.")
+    for name in ("optimizer_settings", "host_settings"):
+        _check_options(name, getattr(settings, name))
+
+
+def _check_prompt(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{name} is {value!r}; use a text.")
+    words = len(value.split())
+    if words > MAX_PROMPT_WORDS or len(value) > MAX_PROMPT_CHARACTERS:
+        raise InvalidInputError(
+            f"{name} has {words} words and {len(value)} characters; use at most {MAX_PROMPT_WORDS} words and "
+            f"{MAX_PROMPT_CHARACTERS} characters (a model reads about 75 tokens at a time)."
+        )
+    if "\0" in value or any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        raise InvalidInputError(f"{name} holds characters that are no text; write it again without them.")
+
+
+def _check_options(name: str, value: object) -> None:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise InvalidInputError(f"{name} is {value!r}; use names with values.")
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"{name} holds a value that cannot be kept ({error}); use numbers and texts.") from error
