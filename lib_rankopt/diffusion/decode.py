@@ -1,0 +1,52 @@
+"""Latents to pictures: the whole decoder for results, a linear map for previews."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lib_rankopt.diffusion.loading import StableDiffusion
+from lib_rankopt.errors import GenerationError
+
+_TINY_VAE = 5_000_000  # parameters; below, decoding a preview costs less than a sampler step
+_PREVIEW_CELLS = 64 * 64
+
+# Least-squares maps of decoded pictures (RGB in -1 … 1) on latents, widely published for these VAEs; rows are latent channels
+_LINEAR = {
+    "sd1": ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473)),
+    "sdxl": ((0.3448, 0.4168, 0.4395), (-0.1953, -0.0290, 0.0250), (0.1074, 0.0886, -0.0163), (-0.3730, -0.2499, -0.2088)),
+}
+
+
+@torch.inference_mode()
+def decode(model: StableDiffusion, latent: Tensor) -> Image.Image:
+    """Decode one clean latent ``[C, h, w]``.
+
+    Raises:
+        GenerationError: the decoder returned not-a-number, as SDXL's and some SD1 VAEs do in half precision.
+    """
+    pixels = model.decode(latent[None].to(model.device))[0]
+    if not torch.isfinite(pixels).all():
+        raise GenerationError("the VAE returned not-a-number or infinite pixels; load the model in float32")
+    return _to_image(pixels)
+
+
+@torch.inference_mode()
+def preview(model: StableDiffusion, latent: Tensor) -> Image.Image:
+    """A quick look at a predicted clean latent ``[C, h, w]``: decoded where that is cheap, otherwise one pixel per latent cell."""
+    if _vae_size(model) < _TINY_VAE and latent.shape[-1] * latent.shape[-2] <= _PREVIEW_CELLS:
+        return _to_image(model.decode(latent[None].to(model.device))[0].nan_to_num())
+    matrix = torch.tensor(_LINEAR["sdxl" if model.config.family == "sdxl" else "sd1"])
+    return _to_image(torch.einsum("chw,cr->rhw", latent.float().cpu(), matrix))
+
+
+def _vae_size(model: StableDiffusion) -> int:
+    return sum(p.numel() for p in model.vae.parameters())
+
+
+def _to_image(pixels: Tensor) -> Image.Image:
+    """RGB picture of ``[3, H, W]`` in -1 … 1."""
+    scaled = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8)
+    return Image.fromarray(np.ascontiguousarray(scaled.permute(1, 2, 0).numpy()))

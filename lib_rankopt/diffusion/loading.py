@@ -1,0 +1,301 @@
+"""Load a Stable Diffusion model from a diffusers folder or a single file, without a network."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib_rankopt.diffusion import checkpoint, config, convert, families
+from lib_rankopt.diffusion.config import BetaSchedule, ModelConfig, TextEncoderConfig
+from lib_rankopt.diffusion.denoiser import Conditioning, NoiseSchedule
+from lib_rankopt.diffusion.tokenizer import ClipTokenizer, clip_tokenizer, tokenizer_from
+from lib_rankopt.errors import MissingDependencyError, ModelError
+
+_COMPONENT_FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.bin", "pytorch_model.bin")
+_V_THRESHOLD = -1.0
+
+
+@dataclass(frozen=True)
+class StableDiffusion:
+    """A loaded model, in evaluation mode, without gradients.
+
+    Attributes:
+        config: its shape and family; ``prediction_type`` is settled.
+        unet, vae: diffusers modules.
+        text_encoders: transformers ``CLIPTextModel`` (or with projection, SDXL's second), one or two.
+        tokenizers: one per text encoder.
+        device, dtype: of the UNet and the text encoders. SDXL's VAE stays in float32, as it overflows in half precision.
+    """
+
+    config: ModelConfig
+    unet: nn.Module
+    vae: nn.Module
+    text_encoders: tuple[nn.Module, ...]
+    tokenizers: tuple[ClipTokenizer, ...]
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The model's noise levels."""
+        return NoiseSchedule(alphas_cumprod(self.config.betas))
+
+    def predict(self, x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        """The UNet: eps or v of ``x`` ``[n, C, h, w]`` at (fractional) timesteps ``[n]``, float32."""
+        added = None
+        if cond.pooled is not None:
+            added = {"text_embeds": cond.pooled, "time_ids": cond.time_ids}
+        output = self.unet(x.to(self.dtype), t, cond.context, added_cond_kwargs=added, return_dict=False)[0]
+        return output.float()
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Image ``[n, 3, H, W]`` in -1 … 1 (a little beyond is possible), float32, of clean latents ``[n, C, h, w]``."""
+        vae_dtype = next(self.vae.parameters()).dtype
+        return self.vae.decode((latent / self.config.scaling_factor).to(vae_dtype), return_dict=False)[0].float()
+
+
+def alphas_cumprod(betas: BetaSchedule) -> Tensor:
+    """Float32 ``[count]``, computed in double precision.
+
+    Raises:
+        ModelError: unknown kind of schedule.
+    """
+    if betas.schedule not in ("scaled_linear", "linear"):
+        raise ModelError(f"noise schedule {betas.schedule!r} is not supported; known: scaled_linear, linear")
+    power = 0.5 if betas.schedule == "scaled_linear" else 1.0
+    steps = torch.linspace(betas.start**power, betas.end**power, betas.count, dtype=torch.float64) ** (1 / power)
+    return (1 - steps).cumprod(0).float()
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Family and shape of a model without loading its weights; for pickles they are read all the same.
+
+    ``prediction_type`` is ``None`` where only the loaded weights can tell.
+
+    Raises:
+        ModelError: missing, broken or unsupported.
+    """
+    if path.is_dir():
+        return config.from_diffusers(path)
+    return _config_of_file(path, checkpoint.read_shapes(path))
+
+
+def load(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> StableDiffusion:
+    """Load a model.
+
+    Args:
+        path: a diffusers folder, or a single file with or without its LDM ``.yaml`` beside it.
+        device: where the modules go.
+        dtype: of UNet and text encoders, ``torch.float16`` or ``bfloat16`` on GPUs.
+
+    Raises:
+        ModelError: missing, broken, incomplete or unsupported; the message names the family seen.
+        MissingDependencyError: diffusers, transformers or open_clip is not installed.
+    """
+    if path.is_dir():
+        shape = config.from_diffusers(path)
+        states = _states_of_folder(path, shape)
+    else:
+        tensors = checkpoint.read_tensors(path)
+        shape = _config_of_file(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        states = _states_of_file(tensors, shape, path)
+        del tensors
+    return _settled(assemble(shape, states, device, dtype, where=str(path)))
+
+
+def _config_of_file(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
+    yaml = path.with_suffix(".yaml")
+    if yaml.is_file() and f"{families.UNET}input_blocks.0.0.weight" in shapes:
+        families.require_plain_input(shapes, str(path))
+        families.require_parts(shapes, str(path))
+        found = config.from_ldm_yaml(yaml)
+    else:
+        found = config.bundled(families.detect(shapes, str(path)))
+    # merge tools mark v-prediction models with an empty tensor of this name
+    return replace(found, prediction_type="v_prediction") if "v_pred" in shapes else found
+
+
+@dataclass
+class States:
+    """Weights of all parts under the names of diffusers and transformers; each list entry is dropped once it is used."""
+
+    unet: dict[str, Tensor]
+    vae: dict[str, Tensor]
+    text: list[dict[str, Tensor]]
+
+
+def _states_of_file(tensors: dict[str, Tensor], shape: ModelConfig, path: Path) -> States:
+    try:
+        return States(
+            convert.unet_state(tensors, shape),
+            convert.vae_state(tensors, shape),
+            [convert.text_state(tensors, shape, i) for i in range(len(shape.text_encoders))],
+        )
+    except ImportError as error:
+        raise _missing(error) from error
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _states_of_folder(folder: Path, shape: ModelConfig) -> States:
+    names = ["text_encoder", "text_encoder_2"][: len(shape.text_encoders)]
+    return States(
+        _component(folder / "unet"), _component(folder / "vae"), [_text_names(_component(folder / name)) for name in names]
+    )
+
+
+def _component(folder: Path) -> dict[str, Tensor]:
+    for name in _COMPONENT_FILES:
+        for file in (folder / name, folder / name.replace(".", ".fp16.", 1)):
+            if file.is_file():
+                return checkpoint.read_tensors(file)
+    raise ModelError(f"{folder}: no weights here; looked for {', '.join(_COMPONENT_FILES)} and their fp16 variants")
+
+
+def _text_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """transformers from 5.6 on writes CLIPTextModel without the ``text_model.`` that every older file has."""
+    return {n if n.startswith(("text_model.", "text_projection.")) else f"text_model.{n}": t for n, t in state.items()}
+
+
+def assemble(
+    shape: ModelConfig,
+    states: States,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    where: str = "the model",
+) -> StableDiffusion:
+    """Build the modules of a shape and fill them, part by part so that no part is held twice.
+
+    Raises:
+        ModelError: weights are missing, left over or of another shape; some are named.
+        MissingDependencyError: diffusers or transformers is not installed.
+    """
+    try:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+    except ImportError as error:
+        raise _missing(error) from error
+    target = torch.device(device)
+    vae_dtype = torch.float32 if shape.family == "sdxl" else dtype
+    unet = _filled(lambda: UNet2DConditionModel(**shape.unet), states.unet, f"{where}: UNet", target, dtype)
+    states.unet = {}
+    vae = _filled(lambda: AutoencoderKL(**shape.vae), states.vae, f"{where}: VAE", target, vae_dtype)
+    states.vae = {}
+    encoders = []
+    for encoder in shape.text_encoders:
+        state = states.text.pop(0)
+        encoders.append(_text_encoder(encoder, state, f"{where}: text encoder", target, dtype))
+    tokenizers = tuple(_tokenizer(encoder) for encoder in shape.text_encoders)
+    return StableDiffusion(shape, unet, vae, tuple(encoders), tokenizers, target, dtype)
+
+
+def _missing(error: ImportError) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"loading a model needs diffusers and transformers ({error}); install them with: pip install diffusers transformers"
+    )
+
+
+def _tokenizer(encoder: TextEncoderConfig) -> ClipTokenizer:
+    if encoder.tokenizer is None:
+        return clip_tokenizer(encoder.pad_token)
+    return tokenizer_from(encoder.tokenizer, encoder.pad_token)
+
+
+def _text_encoder(
+    encoder: TextEncoderConfig, state: dict[str, Tensor], where: str, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    try:
+        from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+    except ImportError as error:
+        raise _missing(error) from error
+    raw: dict[str, Any] = dict(encoder.config)
+    text_config = CLIPTextConfig.from_dict(raw.get("text_config") or raw)
+    kind = CLIPTextModelWithProjection if encoder.projected else CLIPTextModel
+    if not encoder.projected:
+        state.pop("text_projection.weight", None)
+
+    def build() -> nn.Module:
+        model = kind(text_config)
+        if not hasattr(model, "text_model"):
+            renamed = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
+            state.clear()
+            state.update(renamed)
+        return model
+
+    return _filled(build, state, where, device, dtype)
+
+
+def _filled(
+    build: Callable[[], nn.Module], state: dict[str, Tensor], where: str, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    module = _built(build)
+    have, need = set(state), set(module.state_dict())
+    # transformers kept the positions as a buffer in the file up to 4.30
+    missing = sorted(name for name in need - have if not name.endswith("position_ids"))
+    unexpected = sorted(name for name in have - need if not name.endswith("position_ids"))
+    if missing or unexpected:
+        raise ModelError(f"{where}: {_names('lacks', missing)}{_names('has unknown', unexpected)}the file is incomplete or of another model")
+    try:
+        module.load_state_dict(state, strict=False, assign=True)
+    except RuntimeError as error:
+        lines = str(error).split("\n")[1:3]
+        raise ModelError(f"{where}: shapes do not fit: {' '.join(line.strip() for line in lines)}") from error
+    _real_buffers(module)
+    return module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+def _names(verb: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{verb} {', '.join(names[:3])}{more}; "
+
+
+def _built(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a module without memory for its weights, nor the seconds that a full-size UNet takes to draw random ones."""
+    with torch.device("meta"):
+        return build()
+
+
+def _real_buffers(module: nn.Module) -> None:
+    """Fill the one buffer that is in no state dict: CLIP's position numbers."""
+    for name, buffer in list(module.named_buffers()):
+        if buffer.is_meta:
+            owner, _, leaf = name.rpartition(".")
+            if leaf != "position_ids":
+                raise ModelError(f"cannot fill the buffer {name}; this version of transformers or diffusers is not supported")
+            module.get_submodule(owner).register_buffer(leaf, torch.arange(buffer.shape[-1])[None], persistent=False)
+
+
+def _settled(model: StableDiffusion) -> StableDiffusion:
+    if model.config.prediction_type is not None:
+        return model
+    kind = "v_prediction" if _looks_like_v(model) else "epsilon"
+    return replace(model, config=replace(model.config, prediction_type=kind))
+
+
+@torch.inference_mode()
+def _looks_like_v(model: StableDiffusion) -> bool:
+    """Whether an SD2 UNet predicts v: at full noise, an eps model returns its input, a v model something near minus the image.
+
+    The probe and its threshold are the webui's (a constant input of 0.5, no text, the last timestep).
+    """
+    width = int(model.config.unet["cross_attention_dim"])
+    x = torch.full((1, model.config.latent_channels, 8, 8), 0.5, device=model.device)
+    context = torch.zeros((1, 77, width), device=model.device, dtype=model.dtype)
+    t = torch.full((1,), model.config.betas.count - 1, device=model.device)
+    return bool((model.predict(x, t, Conditioning(context)) - x).mean() < _V_THRESHOLD)
+
+
+def release(device: torch.device) -> None:
+    """Return freed memory to the device after the last reference to a model is gone."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

@@ -1,0 +1,151 @@
+"""From prompt text to weighted chunks of tokens, in the webui's syntax.
+
+``(word)`` weighs 1.1, ``[word]`` 1/1.1, ``(word:1.3)`` 1.3; they nest and multiply; a backslash makes a bracket literal; ``BREAK``
+starts a new chunk. Prompt editing (``[a:b:0.5]``), alternation (``[a|b]``) and ``AND`` are not read: their signs stay text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lib_rankopt.diffusion.tokenizer import ClipTokenizer
+from lib_rankopt.errors import InvalidInputError
+
+CHUNK = 75  # tokens of text between a start and an end token
+_COMMA_BACKTRACK = 20  # the webui's default: a phrase of up to so many tokens moves whole into the next chunk
+_STEP = 1.1
+_TOKENS = re.compile(r"\\[()\[\]\\]|\\|\(|\[|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|\)|\]|[^\\()\[\]:]+|:")
+_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_EXTRA_NETWORK = re.compile(r"<(lora|lyco|hypernet):[^>]*>")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of text and its weight; ``text=None`` is a chunk break."""
+
+    text: str | None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """77 token ids (start, 75 of text, end and padding) with a weight each."""
+
+    tokens: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+def refuse_extra_networks(prompt: str, field: str) -> None:
+    """Refuse tags that this host cannot honour, so that nobody ranks images without the LoRA they asked for.
+
+    Raises:
+        InvalidInputError: naming the tag.
+    """
+    tag = _EXTRA_NETWORK.search(prompt)
+    if tag is not None:
+        raise InvalidInputError(
+            f"{field}: {tag.group(0)} asks for an extra network, which the standalone host cannot load; "
+            "remove the tag, or generate in the webui"
+        )
+
+
+def parse(prompt: str) -> list[Span]:
+    """Split a prompt into weighted spans; unclosed brackets reach to the end."""
+    parts: list[list] = []  # [text or None, weight]
+    round_open: list[int] = []
+    square_open: list[int] = []
+
+    def close(stack: list[int], factor: float) -> None:
+        for part in parts[stack.pop() :]:
+            part[1] *= factor
+
+    for match in _TOKENS.finditer(prompt):
+        sign = match.group(0)
+        if sign == "(":
+            round_open.append(len(parts))
+        elif sign == "[":
+            square_open.append(len(parts))
+        elif match.group(1) is not None and round_open:
+            close(round_open, float(match.group(1)))
+        elif sign == ")" and round_open:
+            close(round_open, _STEP)
+        elif sign == "]" and square_open:
+            close(square_open, 1 / _STEP)
+        else:
+            _append_text(parts, sign[1:] if sign[0] == "\\" and len(sign) > 1 else sign)
+    while round_open:
+        close(round_open, _STEP)
+    while square_open:
+        close(square_open, 1 / _STEP)
+    return _joined(parts)
+
+
+def _append_text(parts: list[list], text: str) -> None:
+    for i, piece in enumerate(_BREAK.split(text)):
+        if i:
+            parts.append([None, 1.0])
+        parts.append([piece, 1.0])
+
+
+def _joined(parts: list[list]) -> list[Span]:
+    """Merge neighbours of equal weight, so that a bracket that weighs nothing does not cut a word in two."""
+    spans: list[Span] = []
+    for text, weight in parts:
+        last = spans[-1] if spans else None
+        if text is None:
+            spans.append(Span(None))
+        elif last is not None and last.text is not None and last.weight == weight:
+            spans[-1] = Span(last.text + text, weight)
+        else:
+            spans.append(Span(text, weight))
+    return spans or [Span("")]
+
+
+class _Builder:
+    """Fills chunks token by token."""
+
+    def __init__(self, tokenizer: ClipTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.chunks: list[Chunk] = []
+        self.tokens: list[tuple[int, float]] = []
+        self.last_comma = -1
+
+    def add(self, token: int, weight: float) -> None:
+        if token == self.tokenizer.comma_id:
+            self.last_comma = len(self.tokens)
+        elif len(self.tokens) == CHUNK and self.last_comma >= 0 and CHUNK - self.last_comma <= _COMMA_BACKTRACK:
+            cut = self.last_comma + 1
+            moved, self.tokens = self.tokens[cut:], self.tokens[:cut]
+            self.close()
+            self.tokens = moved
+        if len(self.tokens) == CHUNK:
+            self.close()
+        self.tokens.append((token, weight))
+
+    def close(self) -> None:
+        start, end, pad = self.tokenizer.start_id, self.tokenizer.end_id, self.tokenizer.pad_id
+        filler = CHUNK - len(self.tokens)
+        ids = (start, *(token for token, _ in self.tokens), end, *[pad] * filler)
+        self.chunks.append(Chunk(ids, (1.0, *(weight for _, weight in self.tokens), *[1.0] * (filler + 1))))
+        self.tokens = []
+        self.last_comma = -1
+
+
+def chunks(prompt: str, tokenizer: ClipTokenizer) -> list[Chunk]:
+    """Cut a prompt into chunks, at least one."""
+    builder = _Builder(tokenizer)
+    for span in parse(prompt):
+        if span.text is None:
+            builder.close()
+            continue
+        for token in tokenizer.encode(span.text):
+            builder.add(token, span.weight)
+    if builder.tokens or not builder.chunks:
+        builder.close()
+    return builder.chunks
+
+
+def empty_chunk(tokenizer: ClipTokenizer) -> Chunk:
+    """The chunk of an empty prompt, which fills the shorter of two prompts."""
+    return chunks("", tokenizer)[0]

@@ -1,0 +1,171 @@
+"""The host without a webui: own model, k-diffusion's samplers, on CUDA, MPS or the CPU."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib_rankopt.errors import GenerationInterrupted, InvalidInputError
+from lib_rankopt.hosts.base import (
+    GeneratedImage,
+    GenerationRequest,
+    Host,
+    HostDefaults,
+    ModelIdentity,
+    ProgressCallback,
+)
+from lib_rankopt.hosts.library import POCKET, ModelLibrary
+from lib_rankopt.hosts.validation import check_latents, check_name, check_settings, check_size
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from lib_rankopt.diffusion.sampling import OnStep
+
+_CFG = {"sd1": 7.0, "sd2": 7.0, "sdxl": 6.0}
+_POCKET_CFG = 5.0
+_WAIT_SECONDS = 0.1
+
+
+class StandaloneHost(Host):
+    """Generates with a model of its own.
+
+    One request runs at a time; a second one waits for the first to be exhausted or closed. Models are loaded at the first image and
+    stay in memory until another one is asked for.
+
+    Args:
+        models_dir: folder with single files and diffusers folders, searched with its sub-folders.
+        default_model: a name from :meth:`models`, or a path to a model elsewhere.
+        device: ``"cuda"``, ``"mps"``, ``"cpu"`` …; ``None`` takes the first of these that there is.
+        dtype: ``None`` is float16 on CUDA and float32 elsewhere.
+    """
+
+    name = "standalone"
+
+    def __init__(
+        self,
+        models_dir: Path | None = None,
+        default_model: str | Path = POCKET,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self._library = ModelLibrary(models_dir, str(default_model))
+        self._device, self._dtype = device, dtype
+        self._lock = threading.Lock()
+
+    @property
+    def device(self) -> torch.device:
+        """Where models run."""
+        import torch
+
+        if self._device is None:
+            cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+            self._device = "cuda" if cuda else "mps" if mps else "cpu"
+        return torch.device(self._device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of UNets and text encoders."""
+        import torch
+
+        if self._dtype is not None:
+            return self._dtype
+        return torch.float16 if self.device.type == "cuda" else torch.float32
+
+    def samplers(self) -> tuple[str, ...]:
+        from lib_rankopt.diffusion import samplers
+
+        return samplers.NAMES
+
+    def schedulers(self) -> tuple[str, ...]:
+        from lib_rankopt.diffusion import schedules
+
+        return schedules.NAMES
+
+    def models(self) -> tuple[str, ...]:
+        return self._library.names()
+
+    def defaults(self, model: str | None = None) -> HostDefaults:
+        config = self._library.config(model)
+        cfg = _POCKET_CFG if self._library.name(model) == POCKET else _CFG[config.family]
+        return HostDefaults(config.image_size, config.image_size, 20, "DPM++ 2M", "Karras", cfg)
+
+    def identity(self, model: str | None = None) -> ModelIdentity:
+        if not self._library.settled(model):
+            with self._lock:
+                self._library.load(model, self.device, self.dtype)
+        return self._library.identity(model)
+
+    def latent_shape(self, width: int, height: int, model: str | None = None) -> tuple[int, int, int]:
+        check_size(width, height)
+        config = self._library.config(model)
+        return config.latent_channels, height // config.downscale, width // config.downscale
+
+    def initial_noise(self, seeds: tuple[int, ...], shape: tuple[int, int, int]) -> Tensor:
+        from lib_rankopt.diffusion.noise import start_noise
+
+        return start_noise(seeds, shape)
+
+    def validate(self, request: GenerationRequest) -> None:
+        from lib_rankopt.diffusion.prompts import refuse_extra_networks
+
+        check_settings(request)
+        check_name("sampler", request.sampler, self.samplers())
+        check_name("scheduler", request.scheduler, self.schedulers())
+        refuse_extra_networks(request.prompt, "prompt")
+        refuse_extra_networks(request.negative_prompt, "negative_prompt")
+        if request.extra:
+            raise InvalidInputError(f"extra holds {', '.join(sorted(request.extra))}, but the standalone host takes no extra values")
+        shape = self.latent_shape(request.width, request.height, request.model)
+        check_latents(request.latents, len(request.seeds), shape)
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+        on_step: OnStep | None = None,
+    ) -> Iterator[GeneratedImage]:
+        """Yield images as they finish; see :meth:`Host.generate`.
+
+        Args:
+            request: what to generate.
+            progress: called after every sampler step and every finished image.
+            cancel: set it to stop.
+            on_step: sees every sampler step and may replace rows of its tensors in place.
+        """
+        self.validate(request)
+        return self._images(request, progress, cancel, on_step)
+
+    def lora_dir(self) -> Path | None:
+        return None
+
+    def unload(self) -> None:
+        """Drop the loaded model once no request runs."""
+        with self._lock:
+            self._library.unload()
+
+    def _images(
+        self,
+        request: GenerationRequest,
+        progress: ProgressCallback | None,
+        cancel: threading.Event | None,
+        on_step: OnStep | None,
+    ) -> Iterator[GeneratedImage]:
+        from lib_rankopt.hosts.standalone_run import StandaloneRun
+
+        self._take_turn(cancel)
+        try:
+            model = self._library.load(request.model, self.device, self.dtype)
+            identity = self._library.identity(request.model)
+            yield from StandaloneRun(model, identity, request, progress, cancel, on_step).images()
+        finally:
+            self._lock.release()
+
+    def _take_turn(self, cancel: threading.Event | None) -> None:
+        while not self._lock.acquire(timeout=_WAIT_SECONDS):
+            if cancel is not None and cancel.is_set():
+                raise GenerationInterrupted("interrupted while another request was running; no image was begun")

@@ -1,0 +1,204 @@
+"""One request on the standalone host: batches, progress, previews, interruption, memory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lib_rankopt import __version__
+from lib_rankopt.diffusion.conditioning import encode_prompts
+from lib_rankopt.diffusion.decode import decode, preview
+from lib_rankopt.diffusion.denoiser import CFGDenoiser, Denoiser, LCMDenoiser, LCMSchedule
+from lib_rankopt.diffusion.loading import StableDiffusion, release
+from lib_rankopt.diffusion.noise import start_noise
+from lib_rankopt.diffusion.samplers import Plan, plan
+from lib_rankopt.diffusion.sampling import OnStep, Step, sample
+from lib_rankopt.errors import GenerationError, GenerationInterrupted
+from lib_rankopt.hosts.base import GeneratedImage, GenerationRequest, ModelIdentity, Progress, ProgressCallback
+from lib_rankopt.hosts.infotext import infotext
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+logger = logging.getLogger("rankopt.hosts")
+
+
+class Reporter:
+    """Turns steps and finished images into progress that never goes back."""
+
+    def __init__(self, total: int, callback: ProgressCallback | None) -> None:
+        self.total = total
+        self.done = 0
+        self._callback = callback
+        self._fraction = 0.0
+        self._started = time.monotonic()
+
+    def report(self, batch: int, step: int, steps: int, previews: dict[int, Image.Image] | None = None) -> None:
+        """Report ``step`` of ``steps`` for ``batch`` images under way beyond those done."""
+        if self._callback is None:
+            return
+        self._fraction = max(self._fraction, min(1.0, (self.done + batch * step / max(steps, 1)) / self.total))
+        elapsed = time.monotonic() - self._started
+        eta = elapsed * (1 - self._fraction) / self._fraction if self._fraction > 0 else None
+        self._callback(Progress(self._fraction, step, steps, self.done, self.total, eta, previews or {}))
+
+
+class StandaloneRun:
+    """Generates the images of one checked request with a loaded model.
+
+    Args:
+        model: loaded.
+        identity: of the model, for the parameters text.
+        request: already validated.
+        progress: called after every sampler step and every finished image.
+        cancel: checked before every model evaluation and every decode.
+        on_step: sees every sampler step of every batch, for selection.
+    """
+
+    def __init__(
+        self,
+        model: StableDiffusion,
+        identity: ModelIdentity,
+        request: GenerationRequest,
+        progress: ProgressCallback | None,
+        cancel: threading.Event | None,
+        on_step: OnStep | None = None,
+    ) -> None:
+        self.model, self.identity, self.request = model, identity, request
+        self.reporter = Reporter(len(request.seeds), progress)
+        self._cancel = cancel
+        self._on_step = on_step
+        self._latents = self._start_latents()
+        self.plan, self._denoiser = self._prepare()
+
+    def images(self) -> Iterator[GeneratedImage]:
+        """Yield the images in order.
+
+        Raises:
+            GenerationInterrupted: cancelled.
+            GenerationError: out of memory with a single image, or not-a-number values.
+        """
+        size = self.request.batch_size
+        first, total = 0, len(self.request.seeds)
+        while first < total:
+            rows = range(first, min(first + size, total))
+            clean = self._sampled(rows)
+            if clean is None:
+                size = max(1, len(rows) // 2)
+                logger.warning("out of memory with %d images at once; going on with %d", len(rows), size)
+                continue
+            for index in rows:
+                yield self._finished(index, clean[index - first])
+            first += len(rows)
+
+    def _start_latents(self) -> Tensor:
+        request, config = self.request, self.model.config
+        if request.latents is not None:
+            return request.latents.detach().to("cpu", torch.float32).clone()
+        shape = (config.latent_channels, request.height // config.downscale, request.width // config.downscale)
+        return start_noise(request.seeds, shape)
+
+    def _prepare(self) -> tuple[Plan, CFGDenoiser]:
+        request, model = self.request, self.model
+        size = (request.width, request.height)
+        cond, uncond = encode_prompts(model, request.prompt, request.negative_prompt, size, request.clip_skip)
+        lcm = request.sampler == "LCM"
+        schedule = LCMSchedule(model.schedule.alphas_cumprod) if lcm else model.schedule
+        kind = LCMDenoiser if lcm else Denoiser
+        denoiser = kind(model.predict, schedule, model.config.prediction_type or "epsilon")
+        steps = plan(
+            request.sampler, request.scheduler, request.steps, schedule, family=model.config.family, eta=request.eta
+        )
+        return steps, CFGDenoiser(denoiser, cond, uncond, request.cfg_scale, self._check)
+
+    def _check(self) -> None:
+        if self._cancel is not None and self._cancel.is_set():
+            raise GenerationInterrupted(
+                f"interrupted after {self.reporter.done} of {self.reporter.total} images; nothing half-finished was kept"
+            )
+
+    def _sampled(self, rows: range) -> Tensor | None:
+        """Clean latents of these images, or ``None`` when memory ran out and a smaller batch may do."""
+
+        def on_step(step: Step) -> None:
+            self._check()
+            if self._on_step is not None:
+                self._on_step(step)
+            self.reporter.report(len(rows), step.index + 1, step.steps, self._previews(rows, step))
+
+        seeds = [self.request.seeds[i] for i in rows]
+        try:
+            with torch.inference_mode():
+                return sample(self.plan, self._denoiser, self._latents[rows.start : rows.stop], seeds, on_step, self.model.device)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = str(error)
+        # outside the handler, so that the traceback no longer holds the tensors of the failed batch
+        self._denoiser.forget()
+        release(self.model.device)
+        if len(rows) == 1:
+            raise GenerationError(
+                f"out of memory with a single image of {self.request.width}×{self.request.height}: choose a smaller size or model ({failure})"
+            )
+        return None
+
+    def _previews(self, rows: range, step: Step) -> dict[int, Image.Image]:
+        every = self.request.preview_every
+        if not every or (step.index + 1) % every or step.index + 1 == step.steps:
+            return {}
+        return {index: preview(self.model, step.denoised[i]) for i, index in enumerate(rows)}
+
+    def _finished(self, index: int, clean: Tensor) -> GeneratedImage:
+        self._check()
+        try:
+            image = decode(self.model, clean)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise GenerationError(
+                f"out of memory while decoding {self.request.width}×{self.request.height}: choose a smaller size"
+            ) from error
+        self.reporter.done += 1
+        self.reporter.report(0, self.plan.steps, self.plan.steps)
+        return GeneratedImage(index, image, self._latents[index], self.request.seeds[index], self._parameters(index))
+
+    def _parameters(self, index: int) -> str:
+        request, eta = self.request, self.plan.eta
+        own_latent = request.latents is not None
+        digest = hashlib.sha256(self._latents[index].numpy().tobytes()).hexdigest() if own_latent else None
+        default_eta = self.plan.sampler.eta
+        return infotext(
+            request.prompt,
+            request.negative_prompt,
+            {
+                "Steps": request.steps,
+                "Sampler": request.sampler,
+                "Schedule type": self.plan.scheduler,
+                "CFG scale": float(request.cfg_scale),
+                "Seed": request.seeds[index],
+                "Size": f"{request.width}x{request.height}",
+                "Model hash": self.identity.sha256[:10],
+                "Model": self.identity.name.rsplit("/", 1)[-1].removesuffix(".safetensors").removesuffix(".ckpt"),
+                "Clip skip": request.clip_skip if request.clip_skip > 1 and self.model.config.family == "sd1" else None,
+                "RNG": "CPU",
+                "Eta DDIM" if request.sampler == "DDIM" else "Eta": eta if eta != default_eta else None,
+                "Rank-Optimize latent": digest,
+                "Version": f"Rank-Optimize {__version__}",
+            },
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch ran out of memory, on any device; the CPU's and MPS's allocators raise plain ``RuntimeError``."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
