@@ -240,13 +240,15 @@ def _filled(
     unexpected = sorted(name for name in have - need if not name.endswith("position_ids"))
     if missing or unexpected:
         raise ModelError(f"{where}: {_names('lacks', missing)}{_names('has unknown', unexpected)}the file is incomplete or of another model")
+    for name, tensor in state.items():
+        state[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
     try:
         module.load_state_dict(state, strict=False, assign=True)
     except RuntimeError as error:
         lines = str(error).split("\n")[1:3]
         raise ModelError(f"{where}: shapes do not fit: {' '.join(line.strip() for line in lines)}") from error
     _real_buffers(module)
-    return module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    return module.to(device).eval().requires_grad_(False)
 
 
 def _names(verb: str, names: list[str]) -> str:

@@ -7,6 +7,7 @@ seed means the same on every device.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -56,4 +57,11 @@ def brownian_noise_sampler(seeds: Sequence[int], like: Tensor, sigmas: Tensor) -
         positive.max(),
         seed=list(seeds),
     )
-    return lambda sigma, sigma_next: tree(sigma.cpu(), sigma_next.cpu()).to(like)
+
+    def sampler(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        with warnings.catch_warnings():
+            # torchsde keeps its ends as rounded decimals and warns of levels that are theirs but for the rounding
+            warnings.filterwarnings("ignore", message="Should have t[ab]")
+            return tree(sigma.cpu(), sigma_next.cpu()).to(like)
+
+    return sampler

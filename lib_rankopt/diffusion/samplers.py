@@ -26,6 +26,7 @@ class Sampler:
         evaluations: of the model, per ordinary step.
         discard_penultimate: drop the last level above 0, as the webui does for some second-order samplers.
         own_schedule: the sampler brings its levels, a scheduler cannot be chosen.
+        min_steps: fewer cannot run: DDIM makes one evaluation less than it has steps, and k-diffusion's 2M SDE and 3M SDE fail at one.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Sampler:
     evaluations: int = 1
     discard_penultimate: bool = False
     own_schedule: bool = False
+    min_steps: int = 1
     options: dict[str, Any] = field(default_factory=dict)
 
     def resolve(self) -> Callable[..., Tensor]:
@@ -48,10 +50,10 @@ _HEUN = {"solver_type": "heun"}
 _TABLE = (
     Sampler("DPM++ 2M", "sample_dpmpp_2m", "Karras"),
     Sampler("DPM++ SDE", "sample_dpmpp_sde", "Karras", "brownian", 1.0, 2),
-    Sampler("DPM++ 2M SDE", "sample_dpmpp_2m_sde", "Exponential", "brownian", 1.0),
-    Sampler("DPM++ 2M SDE Heun", "sample_dpmpp_2m_sde", "Exponential", "brownian", 1.0, options=_HEUN),
+    Sampler("DPM++ 2M SDE", "sample_dpmpp_2m_sde", "Exponential", "brownian", 1.0, min_steps=2),
+    Sampler("DPM++ 2M SDE Heun", "sample_dpmpp_2m_sde", "Exponential", "brownian", 1.0, min_steps=2, options=_HEUN),
     Sampler("DPM++ 2S a", "sample_dpmpp_2s_ancestral", "Karras", "image", 1.0, 2),
-    Sampler("DPM++ 3M SDE", "sample_dpmpp_3m_sde", "Exponential", "brownian", 1.0, discard_penultimate=True),
+    Sampler("DPM++ 3M SDE", "sample_dpmpp_3m_sde", "Exponential", "brownian", 1.0, discard_penultimate=True, min_steps=2),
     Sampler("Euler a", "sample_euler_ancestral", None, "image", 1.0),
     Sampler("Euler", "sample_euler"),
     Sampler("LMS", "sample_lms"),
@@ -59,7 +61,7 @@ _TABLE = (
     Sampler("DPM2", "sample_dpm_2", "Karras", evaluations=2, discard_penultimate=True),
     Sampler("DPM2 a", "sample_dpm_2_ancestral", "Karras", "image", 1.0, 2, discard_penultimate=True),
     Sampler("DPM fast", "sample_dpm_fast", None, "image", 0.0, own_schedule=True),
-    Sampler("DDIM", "sample_ddim", None, "image", 0.0, own_schedule=True),
+    Sampler("DDIM", "sample_ddim", None, "image", 0.0, own_schedule=True, min_steps=2),
     Sampler("LCM", "sample_lcm", None, "image"),
 )
 SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _TABLE}

@@ -17,7 +17,7 @@ from lib_rankopt.hosts.base import (
     ProgressCallback,
 )
 from lib_rankopt.hosts.library import POCKET, ModelLibrary
-from lib_rankopt.hosts.validation import check_latents, check_name, check_settings, check_size
+from lib_rankopt.hosts.validation import check_latents, check_name, check_settings, check_size, check_steps
 
 if TYPE_CHECKING:
     import torch
@@ -111,9 +111,11 @@ class StandaloneHost(Host):
 
     def validate(self, request: GenerationRequest) -> None:
         from lib_rankopt.diffusion.prompts import refuse_extra_networks
+        from lib_rankopt.diffusion.samplers import SAMPLERS
 
         check_settings(request)
         check_name("sampler", request.sampler, self.samplers())
+        check_steps(request.steps, request.sampler, SAMPLERS[request.sampler].min_steps)
         check_name("scheduler", request.scheduler, self.schedulers())
         refuse_extra_networks(request.prompt, "prompt")
         refuse_extra_networks(request.negative_prompt, "negative_prompt")

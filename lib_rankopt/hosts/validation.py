@@ -56,6 +56,16 @@ def check_size(width: Any, height: Any) -> None:
             raise InvalidInputError(f"{field} is {value}, but must be a multiple of {SIZE_STEP}; {near} would do")
 
 
+def check_steps(steps: int, sampler: str, least: int) -> None:
+    """Check the steps against what the sampler needs.
+
+    Raises:
+        InvalidInputError: too few.
+    """
+    if steps < least:
+        raise InvalidInputError(f"steps is {steps}, but the sampler {sampler!r} needs at least {least}")
+
+
 def check_seeds(seeds: Sequence[int]) -> None:
     """Check the noise seeds, one per image.
 
