@@ -1,0 +1,83 @@
+// Small dialogs: automatic mode, rename, delete, help.
+(function () {
+    'use strict';
+
+    const ns = globalThis.rankopt = globalThis.rankopt || {};
+    if (ns.openAuto) return;
+
+    const {h, plural} = ns.base;
+
+    /** Let a scorer rank for some rounds. */
+    ns.openAuto = async function (state, actions) {
+        const {study} = state.data;
+        if (study.auto) {
+            actions.takeOver();
+            return;
+        }
+        try {
+            if (!state.data.host) await state.loadHost();
+        } catch (error) {
+            ns.report(error);
+            return;
+        }
+        const {scorers} = state.data.host;
+        if (!scorers.length) {
+            ns.toast('No scorer is installed, so nothing can rank for you.');
+            return;
+        }
+        const scorer = h('select', {class: 'ro-select', id: 'rankopt_auto_scorer'}, scorers.map((name) => h('option', {value: name}, name)));
+        const rounds = h('input', {class: 'ro-input', id: 'rankopt_auto_count', type: 'number', min: '1', max: '200', value: '10'});
+        ns.dialog('Let a scorer rank', [
+            h('p', {}, 'It ranks every round while you watch. You can take over at any time.'),
+            h('label', {class: 'ro-field', for: 'rankopt_auto_scorer'}, 'Scorer', scorer),
+            h('label', {class: 'ro-field', for: 'rankopt_auto_count'}, 'Rounds', rounds),
+        ], [
+            {label: 'Cancel'},
+            {label: 'Start', key: 'Enter', class: 'ro-primary', run: () => actions.startAuto(scorer.value, Number(rounds.value))},
+        ]);
+        scorer.focus();
+    };
+
+    /** Give a study another name. */
+    ns.askName = function (study, actions) {
+        const name = h('input', {class: 'ro-input', type: 'text', maxlength: '200', 'aria-label': 'Name'});
+        name.value = study.name;
+        ns.dialog('Rename the study', name, [
+            {label: 'Cancel'},
+            {label: 'Rename', key: 'Enter', class: 'ro-primary', run: () => actions.rename(study, name.value)},
+        ]);
+        name.select();
+    };
+
+    /** Ask before deleting. */
+    ns.askDelete = function (study, actions) {
+        ns.dialog('Delete this study?', h('p', {}, `“${study.name}” with its ${plural(study.rounds, 'round')} and ${plural(study.images, 'image')} will be gone for good.`), [
+            {label: 'Keep it', class: 'ro-primary'},
+            {label: 'Delete', class: 'ro-danger', run: () => actions.remove(study)},
+        ]);
+    };
+
+    const HELP = [
+        ['Ranking', [
+            ['1 – 9, 0', 'the image at that place comes next in your order; again takes it back'],
+            ['Shift + digit', 'a tie with the one before'], ['R', 'rank the focused image'], ['T', 'ties on or off (for touch)'],
+            ['Enter', 'confirm and go on; the rest count as equal last'], ['N', 'none is better'], ['S', 'skip this round'], ['U', 'undo'],
+        ]],
+        ['Looking', [
+            ['← → ↑ ↓', 'move the focus'], ['Z, Space', 'zoom; + − closer and farther'], ['C', 'two side by side, again for four'],
+            ['L, D', 'like, dislike the focused image'], ['I', 'show which one is the incumbent'], ['F', 'fill the window'],
+        ]],
+        ['Does it help?', [
+            ['W', 'start and now as a slider'], ['B', 'blind test'], ['A', 'let a scorer rank, or take over'], ['Esc', 'stop making images; close'], ['?', 'this help'],
+        ]],
+        ['Touch', [['Tap', 'rank'], ['Long press', 'zoom; pinch and swipe inside']]],
+    ];
+
+    /** All keys. */
+    ns.openHelp = function () {
+        const groups = HELP.map(([title, rows]) => h('section', {}, h('h3', {}, title),
+            h('dl', {}, rows.map(([keys, meaning]) => [h('dt', {}, h('kbd', {}, keys)), h('dd', {}, meaning)]).flat())));
+        const overlay = ns.dialog('Keys', h('div', {class: 'ro-help'}, groups), [{label: 'Close', key: 'Escape', class: 'ro-primary'}]);
+        overlay.element.classList.add('ro-wide');
+    };
+}());
