@@ -127,14 +127,10 @@ class EventsPart:
 
     # -- what is still referred to
     @staticmethod
-    def _images_in_use(connection: Connection, images: set[str]) -> set[str]:
-        columns = (_candidates.c.image, _trials.c.start_image, _trials.c.now_image)
-        return _in_use(connection, columns, images)
-
-    @staticmethod
-    def _latents_in_use(connection: Connection, latents: set[str]) -> set[str]:
-        columns = (_candidates.c.latent, _trials.c.start_latent, _trials.c.now_latent)
-        return _in_use(connection, columns, latents)
+    def _unused(connection: Connection, images: set[str], latents: set[str]) -> tuple[set[str], set[str]]:
+        with_image = (_candidates.c.image, _trials.c.start_image, _trials.c.now_image)
+        with_latent = (_candidates.c.latent, _trials.c.start_latent, _trials.c.now_latent)
+        return images - _in_use(connection, with_image, images), latents - _in_use(connection, with_latent, latents)
 
 
 def _in_use(connection: Connection, columns: Sequence[Any], hashes: set[str]) -> set[str]:

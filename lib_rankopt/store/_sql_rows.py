@@ -28,7 +28,7 @@ def as_json(value: Any) -> str:
 def study_row(study: StudyRecord) -> dict[str, Any]:
     """Return the columns of a study."""
     row = _plain(study)
-    for name in ("settings", "shape", "model", "environment"):
+    for name in ("settings", "shape", "model", "draws", "environment"):
         row[name] = as_json(row[name])
     return row
 
@@ -39,7 +39,8 @@ def study_of(row: Row[Any]) -> StudyRecord:
     for name in ("settings", "model", "environment"):
         values[name] = json.loads(values[name])
     channels, height, width = json.loads(values.pop("shape"))
-    return StudyRecord(shape=(channels, height, width), **values)
+    draws = tuple((after, times, size) for after, times, size in json.loads(values.pop("draws")))
+    return StudyRecord(shape=(channels, height, width), draws=draws, **values)
 
 
 def round_row(record: RoundRecord) -> dict[str, Any]:

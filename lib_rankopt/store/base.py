@@ -33,7 +33,6 @@ if TYPE_CHECKING:
         RoundRecord,
         RoundState,
         ScoreRecord,
-        StudyCounts,
         StudyRecord,
         TrialRecord,
     )
@@ -72,8 +71,12 @@ class Store(ABC):
         """Delete a study with all its rows; return hashes of images and of latents that no other study refers to."""
 
     @abstractmethod
-    def counts(self) -> dict[str, StudyCounts]:
-        """Return the figures of all studies, discarded rounds left out."""
+    def count_images(self, study: str) -> int:
+        """Return how many different images a study has, discarded rounds left out."""
+
+    @abstractmethod
+    def unused(self, images: set[str], latents: set[str]) -> tuple[set[str], set[str]]:
+        """Return those of the hashes that no study refers to."""
 
     @abstractmethod
     def branches(self, study: str) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
@@ -46,7 +46,7 @@ class BlobStore:
         """
         rgb = image if image.mode == "RGB" else image.convert("RGB")
         name = image_hash(rgb)
-        self._write(self.image_path(name), lambda: _png(rgb, parameters))
+        self._write(self.image_path(name), lambda file: _write_png(file, rgb, parameters))
         return name
 
     def image_path(self, image: str) -> Path:
@@ -90,7 +90,7 @@ class BlobStore:
             raise InvalidInputError(f"A latent {tuple(latent.shape)} with not-a-number values cannot be kept.")
         plain = latent.detach().to("cpu", torch.float32).contiguous()
         name = latent_hash(plain)
-        self._write(self.latent_path(name), lambda: _safetensors(plain))
+        self._write(self.latent_path(name), lambda file: file.write(_safetensors(plain)))
         return name
 
     def latent_path(self, latent: str) -> Path:
@@ -156,27 +156,27 @@ class BlobStore:
         except OSError as error:
             raise StoreError(f"The {what} file {path} cannot be read: {error}") from error
 
-    def _write(self, path: Path, content: Callable[[], bytes]) -> None:
+    def _write(self, path: Path, content: Callable[[IO[bytes]], object]) -> None:
         if path.is_file():
             return
         try:
-            write_atomically(path, content())
+            write_atomically(path, content)
         except OSError as error:
             raise StoreError(_why_not_written(path, error)) from error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut.
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let ``write`` fill a file, which is there whole or not at all, also after a power cut.
 
     Raises:
-        OSError: as the system says; no temporary file is left behind.
+        OSError: as the system says; no temporary file is left behind. What ``write`` raises comes through.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
     for attempt in (1, 2):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -215,15 +215,12 @@ def latent_hash(latent: Tensor) -> str:
     return sha256(head + latent.detach().contiguous().numpy().astype("<f4", copy=False).tobytes()).hexdigest()
 
 
-def _png(image: Image.Image, parameters: str) -> bytes:
+def _write_png(file: IO[bytes], image: Image.Image, parameters: str) -> None:
     from PIL import PngImagePlugin
 
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("parameters", parameters)
-    buffer = io.BytesIO()
-    # Level 4 packs within 3 % of the densest level in a third of its time.
-    image.save(buffer, "PNG", pnginfo=chunks, compress_level=4)
-    return buffer.getvalue()
+    image.save(file, "PNG", pnginfo=chunks, compress_level=4)
 
 
 def _safetensors(latent: Tensor) -> bytes:

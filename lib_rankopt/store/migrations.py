@@ -26,7 +26,7 @@ _TYPES = {
 _STEP_1 = """
 CREATE TABLE studies (
     id VARCHAR(32) NOT NULL PRIMARY KEY, name TEXT NOT NULL, settings TEXT NOT NULL, optimizer_seed BIGINT NOT NULL,
-    shape TEXT NOT NULL, model TEXT NOT NULL, parent VARCHAR(32), parent_round INTEGER, branch_draws INTEGER NOT NULL,
+    shape TEXT NOT NULL, model TEXT NOT NULL, parent VARCHAR(32), parent_round INTEGER, draws TEXT NOT NULL,
     environment TEXT NOT NULL, created_at VARCHAR(32) NOT NULL, revision INTEGER NOT NULL
 );
 CREATE TABLE rounds (

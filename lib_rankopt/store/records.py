@@ -35,8 +35,8 @@ class StudyRecord:
         shape: latent shape ``(C, h, w)``.
         model: name, sha256, family and prediction type of the weights at creation.
         parent, parent_round: where the study was branched off; rounds up to ``parent_round`` are copies.
-        branch_draws: for a branch, how many unseen rounds the optimiser draws and skips after ``parent_round``, so that what
-            follows differs from the parent and from its other branches.
+        draws: ``(round, times, size)``: where a branch began, here or in its parents. There the optimiser draws ``times`` rounds of
+            ``size`` that nobody sees and skips them, so that what follows differs from the parent and from its other branches.
         environment: versions of what computed the latents.
         revision: grows with every round and event; writers name the one they saw (see :class:`~.base.Store`).
     """
@@ -49,7 +49,7 @@ class StudyRecord:
     model: dict[str, Any]
     parent: str | None = None
     parent_round: int | None = None
-    branch_draws: int = 0
+    draws: tuple[tuple[int, int, int], ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     created_at: str = field(default_factory=now)
     revision: int = 0
@@ -162,14 +162,6 @@ class TrialRecord:
     seed: int
     start_image: str | None = None
     now_image: str | None = None
-
-
-@dataclass(frozen=True)
-class StudyCounts:
-    """Cheap figures for a list of studies."""
-
-    rounds: int
-    images: int
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ studies = Table(
     Column("model", Text, nullable=False),
     Column("parent", String(32)),
     Column("parent_round", Integer),
-    Column("branch_draws", Integer, nullable=False),
+    Column("draws", Text, nullable=False),
     Column("environment", Text, nullable=False),
     Column("created_at", String(32), nullable=False),
     Column("revision", Integer, nullable=False),

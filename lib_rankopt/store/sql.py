@@ -21,7 +21,6 @@ from lib_rankopt.store.records import (
     History,
     RoundRecord,
     RoundState,
-    StudyCounts,
     StudyRecord,
 )
 
@@ -73,25 +72,22 @@ class SqlStore(EventsPart, ExtrasPart, Store):
             _study_row(connection, study)
             images, latents = _hashes_of(connection, study)
             connection.execute(_studies.delete().where(_studies.c.id == study))
-            images -= self._images_in_use(connection, images)
-            latents -= self._latents_in_use(connection, latents)
+            images, latents = self._unused(connection, images, latents)
             self._drop_scores(connection, images)
         return images, latents
 
-    def counts(self) -> dict[str, StudyCounts]:
-        live = _rounds.c.state != "discarded"
+    def unused(self, images: set[str], latents: set[str]) -> tuple[set[str], set[str]]:
         with self._db.read() as connection:
-            per_round = connection.execute(
-                select(_rounds.c.study, func.count()).where(live).group_by(_rounds.c.study)
-            ).all()
-            per_image = connection.execute(
-                select(_rounds.c.study, func.count(_candidates.c.image.distinct()))
-                .join(_candidates, _candidates.c.round == _rounds.c.id)
-                .where(live)
-                .group_by(_rounds.c.study)
-            ).all()
-        images = {study: int(n) for study, n in per_image}
-        return {study: StudyCounts(int(n), images.get(study, 0)) for study, n in per_round}
+            return self._unused(connection, images, latents)
+
+    def count_images(self, study: str) -> int:
+        query = (
+            select(func.count(_candidates.c.image.distinct()))
+            .join(_rounds, _rounds.c.id == _candidates.c.round)
+            .where(_rounds.c.study == study, _rounds.c.state != "discarded")
+        )
+        with self._db.read() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def branches(self, study: str) -> int:
         with self._db.read() as connection:

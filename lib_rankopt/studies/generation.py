@@ -120,7 +120,7 @@ def keep_image(room: Room, record: RoundRecord, candidate: CandidateRecord, imag
     """
     name = room.blobs.put_image(image.image, image.parameters)
     if not room.store.set_image(record.id, candidate.position, name):
-        room.blobs.delete({name}, set())
+        room.blobs.delete(*room.store.unused({name}, set()))
         raise NotFoundError("The study was deleted while its images were made.")
     # Deleting another study that had the same picture may have taken the file between our two steps.
     room.blobs.put_image(image.image, image.parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lib_rankopt.store import derive
@@ -73,33 +74,34 @@ def round_view(
     )
 
 
-def study_view(
-    study: StudyRecord,
-    *,
-    rounds: int,
-    answered: int,
-    images: int,
-    start_image: str | None = None,
-    now_image: str | None = None,
-    busy: bool = False,
-    auto: str | None = None,
-    warnings: tuple[str, ...] = (),
-) -> StudyView:
+@dataclass(frozen=True)
+class Summary:
+    """What a study's view says about its rounds; see :class:`~.views.StudyView`."""
+
+    rounds: int = 0
+    answered: int = 0
+    images: int = 0
+    start_image: str | None = None
+    now_image: str | None = None
+    busy: bool = False
+
+
+def study_view(study: StudyRecord, summary: Summary, auto: str | None, warnings: tuple[str, ...]) -> StudyView:
     """Return a study as a face shows it."""
     return StudyView(
         id=study.id,
         name=study.name,
         created_at=study.created_at,
         settings=settings_module.from_dict(study.settings),
-        rounds=rounds,
-        answered=answered,
-        images=images,
-        start_image=start_image,
-        now_image=now_image,
+        rounds=summary.rounds,
+        answered=summary.answered,
+        images=summary.images,
+        start_image=summary.start_image,
+        now_image=summary.now_image,
         parent=study.parent,
         parent_round=study.parent_round,
         model_sha256=study.model.get("sha256", ""),
-        busy=busy,
+        busy=summary.busy,
         auto=auto,
         warnings=warnings,
     )

@@ -102,9 +102,9 @@ class Replayer:
         live.optimizer.tell(played.feedback)
         live.told.append((played.round, played.feedback))
         live.asked = None
-        if study.parent is not None and played.index == study.parent_round:
-            for _ in range(study.branch_draws):
-                unseen = live.optimizer.ask(study.settings["candidates"])
+        for times, size in [(times, size) for after, times, size in study.draws if after == played.index]:
+            for _ in range(times):
+                unseen = live.optimizer.ask(size)
                 live.optimizer.tell(RoundFeedback(size=len(unseen)))
 
     def _check(self, optimizer: Optimizer, proposals: list[Proposal], played: Played) -> None:
@@ -122,7 +122,7 @@ class Replayer:
             furthest = max(_distance(p.latent, x) for p, x in zip(proposals, stored, strict=True))
         if furthest > _SAME:
             raise ConflictError(
-                f"Round {played.index} of this study was made by another version of the optimiser or of torch: its latents "
+                f"Round {played.index + 1} of this study was made by another version of the optimiser or of torch: its latents "
                 "cannot be reproduced here, so its rankings cannot be continued. Images and answers are whole; use the "
                 "versions noted in the study, or start a new study."
             )

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lib_rankopt.store import derive
+from lib_rankopt.store.records import UNFINISHED
 from lib_rankopt.studies.feedback import feedback_of
-from lib_rankopt.studies.present import round_view
+from lib_rankopt.studies.present import Summary, round_view
 from lib_rankopt.studies.replay import Played
 
 if TYPE_CHECKING:
@@ -90,3 +91,32 @@ class Room:
     def silence(self, record: RoundRecord) -> float:
         """Return the seconds since the owner of a round gave a sign of life."""
         return time.time() - record.touched
+
+
+def summarise(room: Room, study: StudyRecord) -> Summary:
+    """Return a study's figures and its first and latest best image, reading few candidates however many rounds there are."""
+    records = room.store.rounds(study.id)
+    if not records:
+        return Summary()
+    by_round: dict[str | None, list[EventRecord]] = {}
+    for event in derive.standing(room.store.events(study.id)):
+        by_round.setdefault(event.round, []).append(event)
+    answered = [r for r in records if derive.closing(by_round.get(r.id, []))]
+    last = records[-1]
+    return Summary(
+        rounds=len(records),
+        answered=len(answered),
+        images=room.store.count_images(study.id),
+        start_image=_first_best(room, study, answered),
+        now_image=_first_best(room, study, answered[::-1]),
+        busy=last.state in UNFINISHED and last.id not in room.unsaved,
+    )
+
+
+def _first_best(room: Room, study: StudyRecord, records: list[RoundRecord]) -> str | None:
+    """Return the best image of the first of ``records`` that says which one is best."""
+    for record in records:
+        view = room.view(study, record)
+        if view.best is not None:
+            return next(c.image for c in view.candidates if c.id == view.best)
+    return None

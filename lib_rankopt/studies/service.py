@@ -6,18 +6,21 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib_rankopt import __version__
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.store import BlobStore, open_store
 from lib_rankopt.store.records import StudyRecord, new_id
 from lib_rankopt.studies import settings as settings_module
+from lib_rankopt.studies.blind import Blind
+from lib_rankopt.studies.branch import branch as branch_off
+from lib_rankopt.studies.judge import AUTO, Auto, Judge
 from lib_rankopt.studies.presence import Presence
 from lib_rankopt.studies.present import study_view
 from lib_rankopt.studies.progress import ProgressBoard
 from lib_rankopt.studies.replay import OptimizerFactory, Replayer
-from lib_rankopt.studies.room import Room
+from lib_rankopt.studies.room import Room, summarise
 from lib_rankopt.studies.rounds import Rounds
 from lib_rankopt.studies.worker import Job, Worker
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from lib_rankopt.store.records import RoundRecord
     from lib_rankopt.studies.views import (
         Answer,
+        BlindResult,
+        BlindTrial,
         ProgressView,
         RoundView,
         StudySettings,
@@ -49,6 +54,7 @@ class StudyService:
         database_url: another database, for example ``postgresql://user:password@host/name``.
         scorers: by name, what makes a scorer; the registry of :mod:`lib_rankopt.scorers` where ``None``.
         optimizers: makes optimisers, as :func:`lib_rankopt.optimizers.create` does (the default).
+        resume: take up rounds that a killed process left unfinished; ``False`` for a short look that should not begin to generate.
 
     Raises:
         StoreError: the folder or database cannot be used, or is of a newer version.
@@ -62,17 +68,26 @@ class StudyService:
         *,
         scorers: Mapping[str, Callable[[], Scorer]] | None = None,
         optimizers: OptimizerFactory | None = None,
+        resume: bool = True,
     ) -> None:
         from lib_rankopt.optimizers import create
 
         store = open_store(data_dir, database_url)
         blobs = BlobStore(data_dir)
         self._room = Room(store, blobs, host, ProgressBoard(), Presence(data_dir), Replayer(optimizers or create, blobs))
-        self._worker = Worker(self._queue_changed, lambda: self._rounds.resume())
+        self._worker = Worker(self._queue_changed, lambda: self._rounds.resume(), idle_seconds=30.0)
         self._rounds = Rounds(self._room, self._worker, self._round_finished)
-        self._scorers = scorers
-        self._rounds.resume()
-        self._worker.start()
+        self._judge = Judge(self._room, scorers)
+        self._auto = Auto(self._room, self._worker, self._rounds, self._judge)
+        self._blind = Blind(self._room, self._worker)
+        if resume:
+            self._rounds.resume()
+            self._worker.start()
+
+    @property
+    def host(self) -> Host:
+        """What makes the images."""
+        return self._room.host
 
     # -- studies
     def create(self, settings: StudySettings, name: str | None = None) -> StudyView:
@@ -122,12 +137,29 @@ class StudyService:
     def delete(self, study: str) -> None:
         """Delete a study with the files that no other study needs; running generation is stopped first."""
         self._room.store.study(study)
+        self._auto.stop(study)
         self._worker.cancel(study)
         with self._room.locked(study):
             images, latents = self._room.store.delete_study(study)
             self._room.replayer.forget(study)
         self._room.board.forget(study)
         self._room.blobs.delete(images, latents)
+
+    def branch(
+        self, study: str, after_round: int, name: str | None = None, changes: dict[str, Any] | None = None
+    ) -> StudyView:
+        """Create a study that shares the rounds up to ``after_round`` and goes another way from there.
+
+        Args:
+            changes: settings that differ, for example ``{"prompt": …}``; the shared rounds keep the images they have, and what
+                follows starts from the latents that were preferred.
+
+        Raises:
+            ConflictError: that round has no answer. NotFoundError: there is no such study or round.
+            InvalidInputError: a change of the optimiser, or of the latent's shape.
+        """
+        with self._room.locked(study):
+            return self._study_view(branch_off(self._room, study, after_round, name, changes or {}))
 
     # -- rounds
     def start_round(self, study: str) -> RoundView:
@@ -157,6 +189,7 @@ class StudyService:
 
     def interrupt(self, study: str) -> None:
         """Stop what is being generated for a study; finished images stay and can be ranked."""
+        self._auto.stop(study)
         self._rounds.interrupt(study)
 
     def progress(self, study: str, since: int | None = None, timeout: float = 0.0) -> ProgressView:
@@ -184,7 +217,10 @@ class StudyService:
             InvalidInputError: unknown, repeated or unfinished candidates. ConflictError: too early, too late or twice; see
                 :mod:`lib_rankopt.studies.answers`.
         """
-        return self._rounds.answer(study, round_index, answer)
+        view = self._rounds.answer(study, round_index, answer)
+        if answer.kind not in ("like", "dislike", "unlike") and not answer.rater.startswith(AUTO):
+            self._auto.stop(study)
+        return view
 
     def undo(self, study: str, rater: str = "me") -> RoundView:
         """Take back the rater's last standing answer and return its round; a round started from it is discarded.
@@ -192,7 +228,60 @@ class StudyService:
         Raises:
             ConflictError: there is nothing to take back, or another rater has answered the round after.
         """
-        return self._rounds.undo(study, rater)
+        view = self._rounds.undo(study, rater)
+        self._auto.stop(study)
+        return view
+
+    def score(self, study: str, round_index: int, scorer: str) -> RoundView:
+        """Score the finished images of a round in the caller's thread; what is scored already is not scored again.
+
+        Raises:
+            NotFoundError: no such study, round or scorer. MissingDependencyError, ModelError: the scorer cannot be loaded.
+        """
+        self._judge.score(self._room.store.round(study, round_index), scorer)
+        return self.round(study, round_index)
+
+    def start_auto(self, study: str, scorer: str, rounds: int) -> StudyView:
+        """Let a scorer answer the next ``rounds`` rounds as rater ``auto:<scorer>``; it is loaded before this returns.
+
+        An unanswered round is answered first. A person's answer, undo or interrupt takes over at once.
+
+        Raises:
+            NotFoundError: no such study or scorer. InvalidInputError: not 1 to 1000 rounds.
+        """
+        self._auto.start(study, scorer, rounds)
+        return self.get(study)
+
+    def stop_auto(self, study: str) -> StudyView:
+        """End the automatic mode; a round that is being generated is finished and left to the person."""
+        self._room.store.study(study)
+        self._auto.stop(study)
+        return self.get(study)
+
+    # -- blind test: start versus now
+    def start_blind(self, study: str, trials: int = 8) -> BlindTrial:
+        """Start a blind test; returns once the first trial's images exist, which may take one or two images' time.
+
+        Raises:
+            ConflictError: nothing has been preferred yet. InvalidInputError: not 1 to 200 trials. GenerationError: as it says.
+        """
+        return self._blind.start(study, trials)
+
+    def next_trial(self, test: str) -> BlindTrial | None:
+        """Return the trial to answer next once its images exist, ``None`` when all are answered."""
+        return self._blind.next(test)
+
+    def answer_trial(self, test: str, index: int, choice: str) -> BlindResult:
+        """Take ``left``, ``right`` or ``tie``.
+
+        Raises:
+            InvalidInputError: another choice. NotFoundError: no such test or trial. ConflictError: answered already.
+        """
+        return self._blind.answer(test, index, choice)
+
+    def blind_result(self, test: str) -> BlindResult:
+        """Return the result; before the last answer it tells only how many trials are answered."""
+        return self._blind.result(test)
 
     # -- images
     def image_path(self, image: str) -> Path:
@@ -214,29 +303,16 @@ class StudyService:
 
     # -- inside
     def _study_view(self, study: StudyRecord) -> StudyView:
-        views = self._room.views(study, self._room.store.rounds(study.id))
-        images = {c.image for view in views for c in view.candidates if c.image}
-        best = [_image_of(view, view.best) for view in views if view.best]
-        return study_view(
-            study,
-            rounds=len(views),
-            answered=sum(view.status == "answered" for view in views),
-            images=len(images),
-            start_image=best[0] if best else None,
-            now_image=best[-1] if best else None,
-            busy=any(view.status in ("queued", "generating") for view in views[-1:]),
-        )
+        why = self._auto.why_stopped(study.id)
+        summary = summarise(self._room, study)
+        return study_view(study, summary, auto=self._auto.scorer(study.id), warnings=(why,) if why else ())
 
     def _queue_changed(self, waiting: builtins.list[Job]) -> None:
         for place, job in enumerate(waiting, 1):
             self._room.board.update(job.study, queue_position=place)
 
     def _round_finished(self, record: RoundRecord) -> None:
-        pass
-
-
-def _image_of(view: RoundView, candidate: str | None) -> str | None:
-    return next((c.image for c in view.candidates if c.id == candidate), None)
+        self._auto.step(record.study)
 
 
 def _environment() -> dict[str, str]:

@@ -85,11 +85,6 @@ class Worker:
             self._on_queue(waiting)
         return dropped
 
-    def wait_until_gone(self, study: str, timeout: float) -> bool:
-        """Wait until a study has no job; return whether that came true."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not any(j.study == study for j in self._all()), timeout)
-
     def start(self) -> None:
         """Start the thread, so that idle work is done even before the first job."""
         with self._changed:

@@ -1,0 +1,237 @@
+"""The blind test: is what the study arrived at really preferred to where it started?
+
+Every trial shows the image of the current incumbent latent beside that of another unoptimised latent: first the candidates of the first
+round in random order, then, where more trials are wanted, fresh seeds. Prompt, settings and sampler noise are the same on both sides, and
+which side is which is drawn at random and told only at the end. One honest limit: the incumbent's image comes back in every trial, so an
+attentive person can recognise it; the left/right order protects against habit, not against wanting.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lib_rankopt.errors import ConflictError, GenerationError, InvalidInputError, NotFoundError, RankOptError
+from lib_rankopt.evaluation import wilson_interval
+from lib_rankopt.store import DuplicateToken, StaleRevision
+from lib_rankopt.store.records import BlindRecord, EventDraft, TrialRecord, new_id
+from lib_rankopt.studies import settings as settings_module
+from lib_rankopt.studies.views import BlindResult, BlindTrial
+from lib_rankopt.studies.worker import Job, Worker
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lib_rankopt.hosts.base import Progress
+    from lib_rankopt.store.records import StudyRecord
+    from lib_rankopt.studies.room import Room
+    from lib_rankopt.studies.views import StudySettings
+
+log = logging.getLogger("rankopt.studies")
+
+_MAX_TRIALS = 200
+_CHOICES = ("left", "right", "tie")
+_PATIENCE_SECONDS = 600.0
+
+
+class Blind:
+    """Blind tests. Thread-safe."""
+
+    def __init__(self, room: Room, worker: Worker) -> None:
+        self._room, self._worker = room, worker
+        self._failed: dict[str, str] = {}
+
+    def start(self, study_id: str, trials: int) -> BlindTrial:
+        """Start a test and return its first trial once its two images exist.
+
+        Raises:
+            ConflictError: nothing has been preferred yet. InvalidInputError: not 1 to 200 trials.
+        """
+        if isinstance(trials, bool) or not isinstance(trials, int) or not 1 <= trials <= _MAX_TRIALS:
+            raise InvalidInputError(f"{trials!r} trials: use a whole number from 1 to {_MAX_TRIALS}.")
+        with self._room.locked(study_id):
+            study = self._room.store.study(study_id)
+            history = self._room.history(study)
+            incumbent = self._room.replayer.incumbent(study, history) if history else None
+            if incumbent is None:
+                raise ConflictError("There is nothing to compare the start with yet; rank at least one round first.")
+            test = BlindRecord(new_id(), study_id, secrets.randbelow(2**31))
+            now = self._room.blobs.put_latent(incumbent)
+            self._room.store.add_blind(test, self._trials(study, test, now, trials))
+        return self._need(self.next(test.id))
+
+    def _trials(self, study: StudyRecord, test: BlindRecord, now: str, count: int) -> list[TrialRecord]:
+        rng = random.Random(test.seed)
+        first = self._room.store.round(study.id, 0)
+        starts = [c.latent for c in self._room.store.candidates([first.id])[first.id] if c.latent != now]
+        rng.shuffle(starts)
+        starts = starts[:count]
+        while len(starts) < count:
+            starts.append(self._room.blobs.put_latent(self._fresh(study, rng.randrange(2**32))))
+        seed = study.settings["seed"]
+        return [TrialRecord(test.id, i, latent, now, rng.random() < 0.5, seed) for i, latent in enumerate(starts)]
+
+    def _fresh(self, study: StudyRecord, seed: int) -> Tensor:
+        """Return start noise as the host makes it for a seed, on the shell like every latent that is shown."""
+        noise = self._room.host.initial_noise((seed,), study.shape)[0].double().cpu()
+        return (noise * (noise.numel() ** 0.5 / noise.norm())).float()
+
+    def next(self, test_id: str) -> BlindTrial | None:
+        """Return the first trial without an answer once its images exist, ``None`` when all are answered.
+
+        Raises:
+            GenerationError: its images could not be made.
+        """
+        test = self._room.store.blind(test_id)
+        answered = self._choices(test)
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            trials = self._room.store.trials(test_id)
+            trial = next((t for t in trials if t.index not in answered), None)
+            if trial is None:
+                return None
+            if trial.start_image is not None and trial.now_image is not None:
+                if any(t.start_image is None for t in trials):
+                    self._submit(test)
+                sides = (trial.now_image, trial.start_image) if trial.now_left else (trial.start_image, trial.now_image)
+                return BlindTrial(test_id, trial.index, *sides)
+            self._wait_for_images(test, until)
+
+    def _wait_for_images(self, test: BlindRecord, until: float) -> None:
+        failure = self._failed.pop(test.id, None)
+        if failure is not None:
+            raise GenerationError(f"The images of the blind test could not be made: {failure}")
+        if time.monotonic() > until:
+            raise ConflictError("The images of the blind test are still waiting for other work; ask again later.")
+        self._submit(test)
+        self._room.board.pause(0.2)
+
+    def answer(self, test_id: str, index: int, choice: str) -> BlindResult:
+        """Take the answer to a trial.
+
+        Raises:
+            InvalidInputError: not left, right or tie. NotFoundError: no such trial. ConflictError: answered already.
+        """
+        if choice not in _CHOICES:
+            raise InvalidInputError(f"{choice!r} is no choice; use left, right or tie.")
+        test = self._room.store.blind(test_id)
+        trial = next((t for t in self._room.store.trials(test_id) if t.index == index), None)
+        if trial is None:
+            raise NotFoundError(f"The blind test has no trial {index!r}.")
+        if trial.start_image is None or trial.now_image is None:
+            raise ConflictError(f"The images of trial {index + 1} are not ready; ask for the next trial first.")
+        payload = {
+            "test": test_id,
+            "trial": index,
+            "choice": choice,
+            "left": trial.now_image if trial.now_left else trial.start_image,
+            "right": trial.start_image if trial.now_left else trial.now_image,
+            "now": "left" if trial.now_left else "right",
+        }
+        self._append(EventDraft(test.study, "blind", payload=payload, token=f"blind-{test_id}-{index}"))
+        return self.result(test_id)
+
+    def _append(self, draft: EventDraft) -> None:
+        with self._room.locked(draft.study):
+            for _ in range(20):
+                try:
+                    self._room.store.append(draft, self._room.store.study(draft.study).revision)
+                    return
+                except DuplicateToken as twice:
+                    raise ConflictError("This trial has been answered; ask for the next one.") from twice
+                except StaleRevision:
+                    continue
+        raise ConflictError("The study is being changed by others all the time; try again.")
+
+    def result(self, test_id: str) -> BlindResult:
+        """Return the result; until the last trial is answered it tells only how many are, so that it gives no side away."""
+        test = self._room.store.blind(test_id)
+        choices = self._choices(test)
+        trials = self._room.store.trials(test_id)
+        n = len(choices)
+        if n < len(trials):
+            said = f"{n} of {len(trials)} trials answered; the result is told at the end."
+            return BlindResult(test_id, len(trials), n, 0.0, 0.0, 0.0, 1.0, False, said)
+        sides = {t.index: "left" if t.now_left else "right" for t in trials}
+        ties = sum(choice == "tie" for choice in choices.values())
+        wins = sum(choice == sides[i] for i, choice in choices.items()) + 0.5 * ties
+        low, high = wilson_interval(wins, n)
+        return BlindResult(test_id, n, n, wins, wins / n, low, high, True, _sentence(wins, n, ties, low, high))
+
+    def _choices(self, test: BlindRecord) -> dict[int, str]:
+        events = self._room.store.events(test.study)
+        return {e.payload["trial"]: e.payload["choice"] for e in events if e.kind == "blind" and e.payload["test"] == test.id}
+
+    # -- generating
+    def _submit(self, test: BlindRecord) -> None:
+        self._worker.submit(Job(test.study, f"blind {test.id}", lambda job: self._run(job, test)))
+
+    def _run(self, job: Job, test: BlindRecord) -> None:
+        try:
+            self._generate(job, test)
+        except RankOptError as error:
+            self._failed[test.id] = str(error)
+        except Exception as error:
+            log.exception("blind test %s failed", test.id)
+            self._failed[test.id] = f"{type(error).__name__}: {error}"
+        finally:
+            self._room.board.end(test.study, self._failed.get(test.id, ""))
+
+    def _generate(self, job: Job, test: BlindRecord) -> None:
+        study = self._room.store.study(test.study)
+        settings = settings_module.from_dict(study.settings)
+        recipe = settings_module.recipe(settings, self._room.host.identity(settings.model or None).sha256)
+        trials = self._room.store.trials(test.id)
+        wanted = dict.fromkeys(t.now_latent for t in trials if t.now_image is None)
+        wanted.update(dict.fromkeys(t.start_latent for t in trials if t.start_image is None))
+        missing = []
+        for latent in wanted:
+            image = self._room.store.find_image(study.id, recipe, latent, settings.seed)
+            if image is not None and self._room.blobs.exists(self._room.blobs.image_path(image)):
+                self._room.store.set_trial_image(test.id, latent, image)
+            else:
+                missing.append(latent)
+        self._room.board.begin(study.id, "blind", total=len(wanted), done=len(wanted) - len(missing))
+        if missing:
+            self._call_host(job, test, settings, missing, len(wanted) - len(missing))
+
+    def _call_host(
+        self, job: Job, test: BlindRecord, settings: StudySettings, missing: list[str], done: int
+    ) -> None:
+        import torch
+
+        latents = torch.stack([self._room.blobs.load_latent(latent) for latent in missing])
+        request = settings_module.request(settings, seeds=(settings.seed,) * len(missing), latents=latents)
+        report = self._reporter(test.study, done, len(missing))
+        for image in self._room.host.generate(request, progress=report, cancel=job.cancel):
+            name = self._room.blobs.put_image(image.image, image.parameters)
+            self._room.store.set_trial_image(test.id, missing[image.index], name)
+            done += 1
+            self._room.board.update(test.study, done=done)
+
+    def _reporter(self, study: str, done: int, count: int) -> Callable[[Progress], None]:
+        def report(progress: Progress) -> None:
+            self._room.board.update(
+                study,
+                fraction=(done + progress.fraction * count) / (done + count),
+                step=progress.step,
+                steps=progress.steps,
+                eta_seconds=progress.eta_seconds,
+            )
+
+        return report
+
+    @staticmethod
+    def _need(trial: BlindTrial | None) -> BlindTrial:
+        if trial is None:
+            raise ConflictError("The blind test has no trial.")
+        return trial
+
+
+def _sentence(wins: float, n: int, ties: int, low: float, high: float) -> str:
+    tied = f", {ties} {'tie' if ties == 1 else 'ties'} counted half" if ties else ""
+    return f"You preferred it {wins:g} of {n} times (95 % interval {100 * low:.0f}–{100 * high:.0f} %{tied})."
