@@ -5,19 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.responses import JSONResponse
 
 from lib_rankopt.studies.views import to_json
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from lib_rankopt.api.host_info import HostInfo
     from lib_rankopt.studies.service import StudyService
+else:
+    StudyService = Any  # FastAPI evaluates the handlers' annotations; the real class would load torch before the page shows
 
 LONG_POLL_THREADS = 64
 
@@ -54,8 +54,12 @@ def context_of(request: Request) -> ApiContext:
 
 
 def service_of(request: Request) -> StudyService:
-    """The studies service; use with ``Depends``."""
+    """The studies service."""
     return context_of(request).service
+
+
+CONTEXT: Any = Depends(context_of)
+SERVICE: Any = Depends(service_of)  # not Annotated: the webui's FastAPI 0.94 does not know it
 
 
 def reply(record: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> JSONResponse:

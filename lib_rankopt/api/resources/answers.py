@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from lib_rankopt.api.context import reply, service_of
+from lib_rankopt.api.context import SERVICE, StudyService, reply
 from lib_rankopt.api.guard import GuardedRoute
 from lib_rankopt.api.schemas import REFUSALS, AnswerBody, Round, Undo
-from lib_rankopt.studies.service import StudyService
 from lib_rankopt.studies.views import Answer
 
 router = APIRouter(prefix="/studies/{study}", tags=["answers"], route_class=GuardedRoute, responses=REFUSALS)
@@ -16,14 +15,14 @@ router = APIRouter(prefix="/studies/{study}", tags=["answers"], route_class=Guar
 
 @router.post("/rounds/{index}/feedback", response_model=Round)
 def give_feedback(
-    study: str, index: int, body: AnswerBody, service: StudyService = Depends(service_of)
+    study: str, index: int, body: AnswerBody, service: StudyService = SERVICE
 ) -> JSONResponse:
     """Answer a round. The same ``token`` sent again counts once and is answered alike."""
     return reply(service.answer(study, index, answer_of(body)))
 
 
 @router.post("/undo", response_model=Round)
-def undo(study: str, body: Undo, service: StudyService = Depends(service_of)) -> JSONResponse:
+def undo(study: str, body: Undo, service: StudyService = SERVICE) -> JSONResponse:
     """Take a rater's last answer back; answers with the round that is open again."""
     return reply(service.undo(study, body.rater))
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
-from lib_rankopt.api.context import service_of
+from lib_rankopt.api.context import SERVICE, StudyService
 from lib_rankopt.api.guard import GuardedRoute
 from lib_rankopt.api.schemas import REFUSALS
 from lib_rankopt.errors import NotFoundError
-from lib_rankopt.studies.service import StudyService
 
 router = APIRouter(prefix="/images", tags=["images"], route_class=GuardedRoute, responses=REFUSALS)
 
@@ -19,7 +18,7 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @router.get("/{image}", response_class=FileResponse)
-def get_image(image: str, request: Request, service: StudyService = Depends(service_of)) -> Response:
+def get_image(image: str, request: Request, service: StudyService = SERVICE) -> Response:
     """The PNG with its generation parameters. Its content never changes, so a browser may keep it for good."""
     if not HASH.fullmatch(image):
         raise NotFoundError(f"'{image[:80]}' is not an image's hash: 64 hexadecimal digits are.")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 
 import anyio
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from lib_rankopt.api.context import context_of, reply, service_of
+from lib_rankopt.api.context import SERVICE, StudyService, context_of, reply
 from lib_rankopt.api.guard import GuardedRoute
 from lib_rankopt.api.schemas import REFUSALS, Progress
 from lib_rankopt.errors import NotFoundError
-from lib_rankopt.studies.service import StudyService
 from lib_rankopt.studies.views import ProgressView
 
 router = APIRouter(prefix="/studies/{study}", tags=["progress"], route_class=GuardedRoute, responses=REFUSALS)
@@ -51,7 +50,7 @@ async def _wait(request: Request, study: str, since: int | None, timeout: float)
 
 
 @router.get("/previews/{candidate}", response_class=Response)
-def preview(study: str, candidate: str, service: StudyService = Depends(service_of)) -> Response:
+def preview(study: str, candidate: str, service: StudyService = SERVICE) -> Response:
     """The latest preview of an image under way."""
     data = service.preview(study, candidate)
     if data is None:
