@@ -73,7 +73,13 @@
         /** Can the round on screen be ranked now? */
         get open() {
             const round = this.shown;
-            return Boolean(round) && round === this.current && !round.placeholder && !['answered', 'failed', 'discarded'].includes(round.status);
+            if (!round || round !== this.current || round.placeholder || ['answered', 'discarded'].includes(round.status)) return false;
+            return round.status !== 'failed' || this.finished > 1;
+        }
+
+        /** How many images of the current round are there. */
+        get finished() {
+            return this.current ? this.current.candidates.filter((one) => one.image).length : 0;
         }
 
         /** Images of the round on screen in screen order. */

@@ -22,7 +22,7 @@
             this.state.sending++;
             const done = this.line.then(work).catch((error) => {
                 ns.report(error);
-                return null;
+                this.state.update({rounds: this.state.data.rounds.filter((round) => !round.placeholder)});
             }).finally(() => {
                 this.state.sending--;
                 if (!this.state.sending) return this.state.refresh().catch(() => {});
@@ -82,17 +82,19 @@
                 state.update({looking: null});
                 return;
             }
-            if (!round || round.status === 'answered' || round.status === 'failed') {
+            if (!round || round.status === 'answered') {
                 this.nextRound();
                 return;
             }
-            const missing = round.candidates.filter((one) => !one.image).length;
+            const missing = round.candidates.length - state.finished;
             if (round.placeholder || ['queued', 'generating'].includes(round.status)) {
                 ns.toast(missing ? `Still making ${plural(missing, 'image')}. Esc stops and ranks what is there.` : 'The round is being made.');
-            } else if (round.candidates.length - missing < 2) {
+            } else if (state.finished < 2) {
                 this.nextRound();
             } else if (state.data.draft.length) {
                 this.close('ranking', state.data.draft);
+            } else if (round.candidates.some((one) => one.liked !== null)) {
+                this.nextRound();
             } else {
                 ns.askEmpty(this);
             }
@@ -115,26 +117,27 @@
             const rounds = [...state.data.rounds.slice(0, -1), answered];
             if (!state.data.study.auto) rounds.push(placeholder(round));
             state.update({rounds, draft: [], tie: false, focus: null});
-            this.answer(round, body);
-            this.queue(() => {
+            this.answer(round, body, () => {
                 ns.shelf.set(draftKey, null);
                 return this.advance(round.study);
             });
         }
 
         /** Send an answer; kept in the browser until the server has it, and sent again after a break or a reload. */
-        answer(round, body) {
+        answer(round, body, then) {
             const item = {study: round.study, index: round.index, body};
             ns.shelf.set(OUTBOX, [...(ns.shelf.get(OUTBOX) || []), item]);
-            return this.queue(() => this.deliver(item));
+            return this.queue(async () => {
+                await this.deliver(item);
+                if (then) await then();
+            });
         }
 
         async deliver(item) {
             try {
                 const parts = ['studies', item.study, 'rounds', item.index, 'feedback'];
-                const round = await this.api.persist('POST', parts, item.body);
-                ns.acknowledged(item.body.token);
-                return round;
+                await this.api.persist('POST', parts, item.body);
+                document.dispatchEvent(new CustomEvent('rankopt:acknowledged', {detail: item}));
             } finally {
                 const left = (ns.shelf.get(OUTBOX) || []).filter((one) => one.body.token !== item.body.token);
                 ns.shelf.set(OUTBOX, left.length ? left : null);
@@ -166,19 +169,16 @@
             this.queue(() => this.advance(study.id));
         }
 
-        /** Start a round; that one runs already is as good. */
+        /** Start a round. A refusal as "conflict" means that somebody else did, and reading again shows it. */
         async advance(study) {
+            const {auto} = this.state.data.study || {};
+            if (auto) return;
             try {
                 const round = await this.api.persist('POST', ['studies', study, 'rounds'], {});
                 if (this.state.data.study && this.state.data.study.id === study) this.state.adoptRound(round);
             } catch (error) {
-                this.dropPlaceholder();
-                if (!(error.status === 409 && this.state.data.study && this.state.data.study.auto)) throw error;
+                if (error.status !== 409) throw error;
             }
-        }
-
-        dropPlaceholder() {
-            this.state.update({rounds: this.state.data.rounds.filter((round) => !round.placeholder)});
         }
 
         undo() {

@@ -100,5 +100,4 @@
     ns.Overlay = Overlay;
     ns.topOverlay = () => stack[stack.length - 1] || null;
     ns.noteElements = [toasts, spoken];
-    ns.acknowledged = () => {};
 }());

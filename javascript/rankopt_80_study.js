@@ -99,9 +99,9 @@
             if (!data.online) parts.push('The server is away; trying again. Nothing is lost.');
             else if (data.looking !== null && round) {
                 const by = round.answered_by && round.answered_by !== 'me' ? ` Ranked by ${round.answered_by}.` : '';
-                parts.push(`You are looking back at round ${round.index + 1}.${by}`,
-                    button('Branch from here', null, () => this.actions.branch(round.index), {icon: 'branch', command: 'branch'}),
-                    button('Back to now', 'Enter', () => this.actions.look(this.state.current.index), {class: 'ro-quiet'}));
+                const branch = button('Branch from here', null, () => this.actions.branch(round.index), {icon: 'branch', command: 'branch'});
+                set(branch, 'disabled', round.status !== 'answered');
+                parts.push(`You are looking back at round ${round.index + 1}.${by}`, branch, button('Back to now', 'Enter', () => this.actions.look(this.state.current.index), {class: 'ro-quiet'}));
             } else if (data.study.auto) {
                 parts.push(`${data.study.auto} is ranking while you watch.`, button('Take over', 'A', () => this.actions.takeOver(), {class: 'ro-primary', command: 'take_over'}));
             } else if (data.study.warnings.length) parts.push(data.study.warnings.join(' '));
@@ -114,20 +114,20 @@
         }
 
         drawEmpty(round) {
+            const finished = round ? round.candidates.filter((one) => one.image).length : 0;
             const state = !round ? 'new' : (['failed', 'interrupted'].includes(round.status) ? round.status : '');
-            const missing = round ? round.candidates.filter((one) => !one.image).length : 0;
-            const key = `${state}/${missing}/${round && round.error}`;
+            const key = `${state}/${finished}/${round && round.error}`;
             if (key === this.emptyKey) return;
             this.emptyKey = key;
-            const show = state === 'new' || state === 'failed' || (state === 'interrupted' && missing > 0);
-            set(this.empty, 'hidden', !show);
-            if (!show) return;
+            set(this.empty, 'hidden', !state || (state === 'interrupted' && finished === round.order.length));
+            const there = finished > 1 ? ` Rank the ${finished} that are there, or skip.` : '';
             const words = {
-                new: 'No round has been made yet.', failed: (round && round.error) || 'This round could not be made.',
-                interrupted: `Stopped; ${plural(missing, 'image')} of this round ${missing === 1 ? 'is' : 'are'} missing. Rank what is there, or make the rest.`,
+                new: 'No round has been made yet.', failed: `${(round && round.error) || 'This round could not be made.'}${there}`,
+                interrupted: `Stopped after ${plural(finished, 'image')}.${there}`,
             }[state];
             const label = {new: 'Make the first round', failed: 'Try again', interrupted: 'Make the rest'}[state];
-            this.empty.replaceChildren(h('p', {}, words), button(label, null, () => this.actions.nextRound(), {command: 'make'}));
+            const again = finished < 2 ? button(label || '', null, () => this.actions.nextRound(), {command: 'make'}) : null;
+            this.empty.replaceChildren(h('p', {}, words || ''), ...(again ? [again] : []));
         }
 
         drawFoot(data, round) {

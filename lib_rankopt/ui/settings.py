@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -29,11 +30,19 @@ class Form:
         return component
 
 
-def build_form(info: HostInfo) -> Form:
-    """Lay out all settings in the open gradio context."""
+def build_form(info: HostInfo, buttons: Callable[[], None]) -> Form:
+    """Lay out all settings in the open gradio context; ``buttons`` lays out what stands below the prompt."""
     form = Form()
-    _prompts(form)
-    _sampling(form, info)
+    form.add(
+        "settings.prompt",
+        gr.Textbox(
+            label="Prompt", lines=3, elem_id="rankopt_prompt", elem_classes=["prompt"], placeholder=HELP["prompt"]
+        ),
+    )
+    buttons()
+    with gr.Accordion("Image", open=True, elem_id="rankopt_image_settings"):
+        _prompts(form)
+        _sampling(form, info)
     _optimizer(form, info)
     with gr.Accordion("Let a scorer rank", open=False, elem_id="rankopt_auto_settings"), gr.Row():
         form.add(
@@ -51,13 +60,6 @@ def build_form(info: HostInfo) -> Form:
 
 
 def _prompts(form: Form) -> None:
-    form.add(
-        "settings.prompt",
-        gr.Textbox(
-            label="Prompt", lines=3, elem_id="rankopt_prompt", elem_classes=["prompt"],
-            placeholder=HELP["prompt"],
-        ),
-    )  # fmt: skip
     form.add(
         "settings.negative_prompt",
         gr.Textbox(

@@ -26,24 +26,27 @@ def build_tab(info: HostInfo, *, api: str = "rankopt/v1", themed: bool = False) 
         api: address of the API relative to the page, so that it works behind any path prefix.
         themed: the page is our own and brings its theme.
     """
-    with compat.blocks("Rank-Optimize", themed) as tab, gr.Row(elem_id="rankopt_tab", equal_height=False):
+    buttons: dict[str, gr.Button] = {}
+    with compat.blocks("Rank-Optimize", themed) as tab, gr.Row(elem_id="rankopt_tab"):
         with gr.Column(scale=2, min_width=320, elem_id="rankopt_settings"):
-            form = build_form(info)
-            with gr.Row(elem_id="rankopt_buttons"):
-                start = gr.Button("Start study", variant="primary", elem_id="rankopt_generate")
-                interrupt = gr.Button("Interrupt", elem_id="rankopt_interrupt", elem_classes=["rankopt-hotkey"])
-                skip = gr.Button("Skip", elem_id="rankopt_skip", elem_classes=["rankopt-hotkey"])
+            form = build_form(info, lambda: buttons.update(_buttons()))
         with gr.Column(scale=3, min_width=320, elem_id="rankopt_board_column"):
             gr.HTML(BOARD.format(api=api), elem_id="rankopt_board_html")
-        paths = json.dumps([*form.components])
-        nobody = json.dumps(NOBODY)
-        compat.run_script(
-            start.click,
-            f"(...values) => {{ window.rankopt && window.rankopt.startStudy({paths}, values, {nobody}); return []; }}",
-            list(form.components.values()),
-        )
-        for button, command in ((interrupt, "interrupt"), (skip, "skip")):
-            compat.run_script(
-                button.click, f"() => {{ window.rankopt && window.rankopt.command('{command}'); return []; }}", []
-            )
+        names = f"{json.dumps([*form.components])}, values, {json.dumps(NOBODY)}"
+        start = f"(...values) => {{ window.rankopt && window.rankopt.startStudy({names}); return []; }}"
+        compat.run_script(buttons["generate"].click, start, list(form.components.values()))
+        for command in ("interrupt", "skip"):
+            script = f"() => {{ window.rankopt && window.rankopt.command('{command}'); return []; }}"
+            compat.run_script(buttons[command].click, script, [])
     return tab
+
+
+def _buttons() -> dict[str, gr.Button]:
+    """The webui's hot keys press buttons of these ids; the board has its own for interrupt and skip, so these two are not seen."""
+    hidden = {"elem_classes": ["rankopt-hotkey"]}
+    with gr.Row(elem_id="rankopt_buttons"):
+        return {
+            "generate": gr.Button("Start study", variant="primary", elem_id="rankopt_generate"),
+            "interrupt": gr.Button("Interrupt", elem_id="rankopt_interrupt", **hidden),
+            "skip": gr.Button("Skip", elem_id="rankopt_skip", **hidden),
+        }

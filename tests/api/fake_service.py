@@ -30,7 +30,8 @@ from lib_rankopt.studies.views import (
 )
 from tests.api import fake_pictures
 
-OPEN = ("ready", "interrupted")
+OPEN = ("ready", "interrupted", "failed")
+FAIL = "out of memory"  # a prompt that says so fails after one image
 HOST_INFO = HostInfo(
     name="fake",
     samplers=("Euler", "Euler a", "DPM++ 2M"),
@@ -68,10 +69,10 @@ class FakeService:
         (folder / "images").mkdir(parents=True, exist_ok=True)
         file = folder / "studies.json"
         self._studies: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
-        for study in self._studies.values():
+        for key, study in self._studies.items():
             for item in study["rounds"]:
                 if item["status"] in ("queued", "generating"):
-                    item["status"] = "interrupted"
+                    self._run(key, item)
 
     @property
     def host_info(self) -> HostInfo:
@@ -144,8 +145,8 @@ class FakeService:
     ) -> StudyView:
         with self._lock:
             data = self._study(study)
-            if not any(r["index"] == after_round for r in self._kept(data)):
-                raise NotFoundError(f"Study '{data['name']}' has no round {after_round}.")
+            if self._find(study, after_round)["status"] != "answered":
+                raise ConflictError(f"Round {after_round + 1} has no answer to go on from.")
             settings = replace(StudySettings(**data["settings"]), **(changes or {}))
             view = self.create(settings, name or f"{data['name']} (branch)")
             copy = self._studies[view.id]
@@ -160,13 +161,13 @@ class FakeService:
             data = self._study(study)
             kept = self._kept(data)
             last = kept[-1] if kept else None
-            if last and last["status"] != "answered" and any(c["image"] is None for c in last["candidates"]):
-                if last["status"] != "interrupted":
-                    raise ConflictError(f"Round {last['index']} is still being made.")
+            if last and last["status"] in ("queued", "generating"):
+                raise ConflictError(f"Round {last['index'] + 1} is still being made.")
+            if last and last["status"] != "answered" and sum(1 for c in last["candidates"] if c["image"]) < 2:
                 self._run(study, last)
                 return self._round_view(study, last)
             if last and last["status"] != "answered":
-                raise ConflictError(f"Round {last['index']} waits for an answer.")
+                raise ConflictError(f"Round {last['index'] + 1} waits for its answer.")
             item = self._new_round(study, data, kept)
             data["rounds"].append(item)
             self._save()
@@ -412,12 +413,17 @@ class FakeService:
 
     def _generate(self, study: str, item: dict[str, Any], job: dict[str, Any]) -> None:
         for number, candidate in enumerate(item["candidates"]):
+            if FAIL in self._studies[study]["settings"]["prompt"] and number == 1:
+                self._fail(study, item, job)
+                return
             for step in range(4):
                 time.sleep(self.image_seconds / 4)
                 with self._lock:
                     if study in self._cancel or item["status"] == "discarded":
                         self._finish(study, item, job, "interrupted")
                         return
+                    if candidate["image"] is not None:
+                        break
                     job["step"] = (step + 1) * 5
                     job["fraction"] = (number + (step + 1) / 4) / job["total"]
                     job["previews"] = {candidate["id"]: step} if candidate["image"] is None else {}
@@ -430,6 +436,11 @@ class FakeService:
                 self._save()
         with self._lock:
             self._finish(study, item, job, "ready")
+
+    def _fail(self, study: str, item: dict[str, Any], job: dict[str, Any]) -> None:
+        with self._lock:
+            item["error"] = "Out of memory: 8 images of 256×256 do not fit; make fewer at a time."
+            self._finish(study, item, job, "failed")
 
     def _finish(self, study: str, item: dict[str, Any], job: dict[str, Any], status: str) -> None:
         if item["status"] != "discarded":
@@ -470,6 +481,7 @@ class FakeService:
             best=item["best"],
             tiers=tuple(tuple(tier) for tier in item["tiers"]),
             answered_by=item["answered_by"],
+            error=item.get("error"),
             created_at="2026-01-01T00:00:00Z",
         )
 

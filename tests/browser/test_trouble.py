@@ -1,0 +1,105 @@
+"""Two tabs, interrupts, and a server that is killed and comes back."""
+
+from __future__ import annotations
+
+
+def test_interrupt_leaves_what_is_there_to_rank(open_board, own_server):
+    board = open_board(own_server.url)
+    board.new_study("a slow valley")
+    board.page.wait_for_function("document.querySelectorAll('.ro-card.ro-loaded:not(.ro-waiting)').length >= 2")
+    assert board.page.is_visible(".ro-meter")
+    board.press("Escape")
+    board.wait_text("Stopped after", ".ro-nothing")
+    board.settled()
+    finished = [c["id"] for c in board.rounds()[0]["candidates"] if c["image"]]
+    assert 2 <= len(finished) < 8
+    place = board.ids().index(finished[0]) + 1
+    missing = next(i for i, name in enumerate(board.ids(), 1) if name not in finished)
+    board.press(str(missing))
+    assert set(board.badges()) == {""}
+    board.press(str(place), "Enter")
+    board.wait_text("Round 2 ·", ".ro-meta")
+    board.settled()
+    assert board.rounds()[0]["tiers"][0] == [finished[0]]
+
+
+def test_second_tab_sees_the_answer_and_goes_on(open_board, shared_server):
+    first = open_board(shared_server.url)
+    first.new_study("a valley in two tabs")
+    first.wait_ready()
+    second = open_board(shared_server.url)
+    second.page.click(f"[data-study='{first.study}'] .ro-open")
+    second.wait_round(1)
+    second.press("5")
+    first.press("2", "Enter")
+    first.wait_round(2)
+    second.wait_round(2)
+    second.wait_text("answered in another window", ".ro-toast")
+    assert second.badges() == [""] * 8
+    assert second.ids() == first.ids()
+
+
+def test_an_answer_that_comes_too_late_is_said_and_nothing_breaks(open_board, shared_server):
+    first = open_board(shared_server.url)
+    first.new_study("a valley answered twice")
+    first.wait_ready()
+    second = open_board(shared_server.url)
+    second.page.click(f"[data-study='{first.study}'] .ro-open")
+    second.wait_round(1)
+    second.page.evaluate("rankopt.board.state.stopWatching()")  # as if its long poll had not come back yet
+    first.press("2", "Enter")
+    first.wait_round(2)
+    first.settled()
+    second.press("5", "Enter")
+    second.wait_text("answered", ".ro-toast.ro-error")
+    second.settled()
+    second.wait_round(2)
+    rounds = first.rounds()
+    assert len(rounds) == 2
+    assert rounds[0]["tiers"][0] == [rounds[0]["order"][1]]
+
+
+def test_server_killed_in_mid_round_and_started_again(open_board, own_server):
+    board = open_board(own_server.url)
+    board.new_study("a valley with a power cut")
+    board.page.wait_for_function("document.querySelectorAll('.ro-card.ro-loaded:not(.ro-waiting)').length >= 2")
+    own_server.kill()
+    board.wait_text("The server is away", ".ro-banner")
+    own_server.start()
+    board.wait_ready()
+    board.page.wait_for_function("document.querySelector('.ro-banner').hidden")
+
+
+def test_a_ranking_sent_while_the_server_is_away_arrives_once(open_board, own_server):
+    board = open_board(own_server.url)
+    board.new_study("a valley ranked in the dark")
+    board.wait_ready()
+    ids = board.ids()
+    own_server.kill()
+    board.press("4", "6", "Enter")
+    board.wait_text("The server is away", ".ro-banner")
+    board.page.wait_for_timeout(500)
+    own_server.start()
+    board.wait_text("Round 2 ·", ".ro-meta")
+    board.settled()
+    rounds = board.rounds()
+    assert len(rounds) == 2
+    assert rounds[0]["tiers"][:2] == [[ids[3]], [ids[5]]]
+
+
+def test_a_vote_on_its_way_survives_a_reload_of_the_page(open_board, own_server):
+    board = open_board(own_server.url)
+    board.new_study("a valley left too early")
+    board.wait_ready()
+    ids = board.ids()
+    study = board.study
+    board.page.route("**/feedback", lambda route: route.abort())
+    board.press("7", "Enter")
+    board.page.wait_for_timeout(200)
+    assert board.rounds()[0]["status"] == "ready"
+    board.page.unroute("**/feedback")
+    board.page.goto(own_server.url)
+    board.page.wait_for_selector(".ro-page:not([hidden])")
+    board.settled()
+    board.page.wait_for_function("localStorage.getItem('rankopt:outbox') === null")
+    assert board.api(f"studies/{study}/rounds/0")["tiers"][0] == [ids[6]]
