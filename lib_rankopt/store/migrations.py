@@ -30,24 +30,27 @@ CREATE TABLE studies (
     environment TEXT NOT NULL, created_at VARCHAR(32) NOT NULL, revision INTEGER NOT NULL
 );
 CREATE TABLE rounds (
-    id VARCHAR(32) NOT NULL PRIMARY KEY, study VARCHAR(32) NOT NULL REFERENCES studies (id) ON DELETE CASCADE,
+    id VARCHAR(32) NOT NULL PRIMARY KEY, study VARCHAR(32) NOT NULL,
     idx INTEGER NOT NULL, size INTEGER NOT NULL, recipe VARCHAR(64) NOT NULL, state VARCHAR(16) NOT NULL, error TEXT,
-    owner VARCHAR(64), touched {double} NOT NULL, created_at VARCHAR(32) NOT NULL
+    owner VARCHAR(64), touched {double} NOT NULL, created_at VARCHAR(32) NOT NULL,
+    FOREIGN KEY (study) REFERENCES studies (id) ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX one_round_per_index ON rounds (study, idx) WHERE state <> 'discarded';
 CREATE INDEX rounds_by_state ON rounds (state);
 CREATE TABLE candidates (
-    round VARCHAR(32) NOT NULL REFERENCES rounds (id) ON DELETE CASCADE, position INTEGER NOT NULL,
+    round VARCHAR(32) NOT NULL, position INTEGER NOT NULL,
     origin VARCHAR(32) NOT NULL, latent VARCHAR(64) NOT NULL, seed BIGINT NOT NULL, image VARCHAR(64),
-    PRIMARY KEY (round, position)
+    PRIMARY KEY (round, position), FOREIGN KEY (round) REFERENCES rounds (id) ON DELETE CASCADE
 );
 CREATE INDEX candidates_by_latent ON candidates (latent);
 CREATE INDEX candidates_by_image ON candidates (image);
 CREATE TABLE events (
-    number {number}, study VARCHAR(32) NOT NULL REFERENCES studies (id) ON DELETE CASCADE,
-    round VARCHAR(32) REFERENCES rounds (id) ON DELETE CASCADE, kind VARCHAR(16) NOT NULL, payload TEXT NOT NULL,
+    number {number}, study VARCHAR(32) NOT NULL,
+    round VARCHAR(32), kind VARCHAR(16) NOT NULL, payload TEXT NOT NULL,
     shown TEXT NOT NULL, rater VARCHAR(200) NOT NULL, token VARCHAR(200) NOT NULL, latency_ms BIGINT, retracts BIGINT,
     copied_from BIGINT, created_at VARCHAR(32) NOT NULL,
+    FOREIGN KEY (study) REFERENCES studies (id) ON DELETE CASCADE,
+    FOREIGN KEY (round) REFERENCES rounds (id) ON DELETE CASCADE,
     CONSTRAINT one_event_per_token UNIQUE (study, token), CONSTRAINT one_retraction_per_event UNIQUE (retracts)
 );
 CREATE INDEX events_by_round ON events (round)
@@ -59,14 +62,15 @@ CREATE TABLE scores (
     value {double} NOT NULL, created_at VARCHAR(32) NOT NULL, PRIMARY KEY (image, prompt_hash, scorer, version)
 );
 CREATE TABLE blind_tests (
-    id VARCHAR(32) NOT NULL PRIMARY KEY, study VARCHAR(32) NOT NULL REFERENCES studies (id) ON DELETE CASCADE,
-    seed BIGINT NOT NULL, created_at VARCHAR(32) NOT NULL
+    id VARCHAR(32) NOT NULL PRIMARY KEY, study VARCHAR(32) NOT NULL,
+    seed BIGINT NOT NULL, created_at VARCHAR(32) NOT NULL, FOREIGN KEY (study) REFERENCES studies (id) ON DELETE CASCADE
 );
 CREATE INDEX blind_tests_by_study ON blind_tests (study);
 CREATE TABLE blind_trials (
-    test VARCHAR(32) NOT NULL REFERENCES blind_tests (id) ON DELETE CASCADE, idx INTEGER NOT NULL,
+    test VARCHAR(32) NOT NULL, idx INTEGER NOT NULL,
     start_latent VARCHAR(64) NOT NULL, now_latent VARCHAR(64) NOT NULL, now_left INTEGER NOT NULL, seed BIGINT NOT NULL,
-    start_image VARCHAR(64), now_image VARCHAR(64), PRIMARY KEY (test, idx)
+    start_image VARCHAR(64), now_image VARCHAR(64), PRIMARY KEY (test, idx),
+    FOREIGN KEY (test) REFERENCES blind_tests (id) ON DELETE CASCADE
 )
 """
 

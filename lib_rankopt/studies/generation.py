@@ -39,6 +39,7 @@ def run_round(room: Room, job: Job, record: RoundRecord) -> RoundState | None:
         if not room.store.set_round_state(record.id, "generating", expect=UNFINISHED):
             return None
         _generate(room, job, record)
+        room.board.update(record.study, fraction=1.0)
         state: RoundState = "ready"
         error: str | None = None
     except GenerationInterrupted:
