@@ -1,0 +1,1 @@
+"""Programs that make things for the project; not part of the installed package."""

@@ -1,0 +1,46 @@
+"""How much of everything: counts, steps and seeds, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One build. Seeds of renders are apart, so that no two purposes share a picture."""
+
+    work: Path  # renders, latents and unfinished weights
+    out: Path  # the pocket model's folder
+    device: str = "cpu"
+    renders: int = 24_000  # pictures that the VAE, the UNet and the pocket CLIP learn from
+    render_seed: int = 1
+    holdout: int = 2_000  # pictures that nothing learns from: pocket CLIP's figure, the VAE's error
+    holdout_seed: int = 2
+    judge_renders: int = 12_000  # pictures for the judges alone
+    judge_seed: int = 3
+    judge_holdout_seed: int = 4
+    vae_steps: int = 3_200  # encoder, with a short decoder
+    vae_batch: int = 24
+    decoder_steps: int = 1_600
+    decoder_batch: int = 8
+    text_steps: int = 350
+    clip_steps: int = 3_000
+    judge_steps: int = 2_000
+    unet_steps: int = 7_000
+    unet_batch: int = 64
+    seed: int = 0
+    merges: int = 2_048  # how many of CLIP's BPE merges the tokenizer keeps
+
+    def file(self, name: str) -> Path:
+        """The path of a work file, its folder made."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        return self.work / name
+
+
+def tiny(work: Path, out: Path) -> Plan:
+    """A build of seconds, for the tests: everything runs, nothing is learnt."""
+    return Plan(
+        work=work, out=out, renders=64, holdout=32, judge_renders=64, vae_steps=2, vae_batch=4, decoder_steps=2, decoder_batch=4, text_steps=2,
+        clip_steps=2, judge_steps=2, unet_steps=2, unet_batch=4,
+    )  # fmt: skip
