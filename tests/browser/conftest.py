@@ -108,7 +108,7 @@ def open_board(browser: object) -> Iterator[object]:
         return board
 
     yield open_page
-    for context, board in opened:
+    for context, _ in opened:
         context.close()
     assert [error for _, board in opened for error in board.errors] == []
 

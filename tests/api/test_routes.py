@@ -1,0 +1,168 @@
+"""Every route, what it answers and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import uuid
+
+import pytest
+from PIL import Image
+
+from lib_rankopt.api import schemas
+
+
+def rank(api, study, round_, tiers, **extra):
+    body = {"kind": "ranking", "tiers": tiers, "shown": round_["order"], "token": uuid.uuid4().hex, **extra}
+    return api("POST", f"/studies/{study}/rounds/{round_['index']}/feedback", json=body)
+
+
+def test_version_and_host(api):
+    version = api("GET", "/version").json()
+    assert schemas.Version(**version).api == 1
+    host = api("GET", "/host").json()
+    assert host["samplers"] == ["Euler", "Euler a", "DPM++ 2M"]
+    assert host["defaults"]["steps"] == 20
+    options = {one["name"]: one for one in host["optimizers"][0]["settings"]}
+    assert options["spread"] == {
+        "name": "spread", "kind": "float", "default": 0.3, "help": "how far candidates lie from the centre", "choices": [],
+    }  # fmt: skip
+    assert options["kind"]["choices"] == ["normal", "sparse"]
+
+
+def test_studies_are_created_listed_renamed_and_deleted(api):
+    study = api.new_study(width=64, height=64)
+    assert [one["id"] for one in api("GET", "/studies").json()] == [study]
+    assert api("PATCH", f"/studies/{study}", json={"name": "Ålesund"}).json()["name"] == "Ålesund"
+    assert api("GET", f"/studies/{study}").json()["settings"]["width"] == 64
+    assert api("DELETE", f"/studies/{study}").status_code == 204
+    assert api("GET", f"/studies/{study}").status_code == 404
+    assert api("GET", "/studies").json() == []
+
+
+def test_a_round_from_start_to_answer(api):
+    study = api.new_study(candidates=4)
+    started = api("POST", f"/studies/{study}/rounds", json={})
+    assert started.status_code == 201
+    round_ = api.ready_round(api.new_study(candidates=4))
+    study = round_["study"]
+    ids = round_["order"]
+    answered = rank(api, study, round_, [[ids[2]], [ids[0], ids[1]]], latency_ms=1234).json()
+    assert answered["status"] == "answered"
+    assert answered["tiers"][0] == [ids[2]]
+    assert len(api("GET", f"/studies/{study}/rounds").json()) == 1
+
+
+def test_the_same_token_counts_once(api):
+    study = api.new_study(candidates=3)
+    round_ = api.ready_round(study)
+    body = {"kind": "ranking", "tiers": [[round_["order"][0]]], "token": "one"}
+    path = f"/studies/{study}/rounds/0/feedback"
+    first, second = api("POST", path, json=body), api("POST", path, json=body)
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert first.json() == second.json()
+    other = api("POST", path, json={**body, "token": "two"})
+    assert other.status_code == 409
+    assert other.json()["error"] == "ConflictError"
+
+
+def test_undo_branch_and_interrupt(api):
+    study = api.new_study(candidates=3)
+    round_ = api.ready_round(study)
+    rank(api, study, round_, [[round_["order"][0]]])
+    child = api("POST", f"/studies/{study}/branch", json={"after_round": 0, "name": "side", "changes": {"steps": 9}})
+    assert child.status_code == 201
+    assert (child.json()["parent"], child.json()["settings"]["steps"]) == (study, 9)
+    assert api("POST", f"/studies/{study}/undo", json={}).json()["status"] == "ready"
+    assert api("POST", f"/studies/{study}/undo", json={}).status_code == 409
+    assert api("POST", f"/studies/{study}/interrupt", json={}).json()["id"] == study
+
+
+def test_scores_and_automatic_mode(api):
+    study = api.new_study(candidates=3)
+    api.ready_round(study)
+    scored = api("POST", f"/studies/{study}/rounds/0/scores", json={"scorer": "clip"}).json()
+    assert all("clip" in one["scores"] for one in scored["candidates"])
+    assert api("POST", f"/studies/{study}/auto", json={"scorer": "nobody"}).status_code == 404
+    assert api("POST", f"/studies/{study}/auto", json={"scorer": "clip", "rounds": 0}).status_code == 422
+    assert api("POST", f"/studies/{study}/auto", json={"scorer": "clip", "rounds": 2}).json()["auto"] == "clip"
+    assert api("DELETE", f"/studies/{study}/auto").json()["auto"] is None
+
+
+def test_blind_test_from_start_to_result(api):
+    study = api.new_study(candidates=3)
+    assert api("POST", f"/studies/{study}/blind", json={}).status_code == 409
+    for place in (0, 1):
+        round_ = api.ready_round(study)
+        rank(api, study, round_, [[round_["order"][place]]])
+    trial = api("POST", f"/studies/{study}/blind", json={"trials": 2}).json()
+    test = trial["test"]
+    state = api("GET", f"/blind/{test}").json()
+    assert state["trial"] == trial
+    assert state["result"]["finished"] is False
+    api("POST", f"/blind/{test}/trials/0", json={"choice": "tie"})
+    assert api("POST", f"/blind/{test}/trials/1", json={"choice": "middle"}).status_code == 422
+    last = api("POST", f"/blind/{test}/trials/1", json={"choice": "left"}).json()
+    assert last["trial"] is None
+    assert last["result"]["finished"] is True
+    assert last["result"]["sentence"]
+
+
+def test_images_are_immutable_pngs_named_by_their_content(api):
+    round_ = api.ready_round(api.new_study(candidates=2))
+    name = round_["candidates"][0]["image"]
+    answer = api("GET", f"/images/{name}")
+    assert hashlib.sha256(answer.content).hexdigest() == name
+    assert Image.open(io.BytesIO(answer.content)).format == "PNG"
+    assert answer.headers["content-type"] == "image/png"
+    assert "immutable" in answer.headers["cache-control"]
+    again = api("GET", f"/images/{name}", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("name", ["0" * 64, "g" * 64, "A" * 64, "..%2f..%2fetc%2fpasswd", "abc"])
+def test_no_other_file_can_be_had(api, name):
+    answer = api("GET", f"/images/{name}")
+    assert answer.status_code == 404
+    assert "message" in answer.json() or "detail" in answer.json()
+
+
+def test_static_files_are_the_boards_and_no_others(api):
+    assert "rankopt" in api("GET", "/static/rankopt_90_board.js").text
+    assert api("GET", "/static/style.css").headers["content-type"].startswith("text/css")
+    assert api("GET", "/static/install.py").status_code == 404
+    assert api("GET", "/static/..%2fpyproject.toml").status_code == 404
+
+
+def test_previews_come_while_an_image_is_made(api, service):
+    service.image_seconds = 0.4
+    study = api.new_study(candidates=2)
+    round_ = api("POST", f"/studies/{study}/rounds", json={}).json()
+    answer = api("GET", f"/studies/{study}/previews/{round_['candidates'][0]['id']}")
+    assert answer.headers["content-type"] == "image/png"
+    assert api("GET", f"/studies/{study}/previews/nothing").status_code == 404
+
+
+def test_answers_fit_the_documented_models(api):
+    study = api.new_study(candidates=2)
+    round_ = api.ready_round(study)
+    assert schemas.Round(**round_).index == 0
+    assert schemas.Study(**api("GET", f"/studies/{study}").json()).rounds == 1
+    assert schemas.Progress(**api("GET", f"/studies/{study}/progress").json()).job == "idle"
+
+
+def test_openapi_names_every_route(api):
+    schema = api.client.get("/openapi.json").json()
+    routes = {(method, path) for path, item in schema["paths"].items() for method in item}
+    expected = """get /version|get /host|get /studies|post /studies|get /studies/{study}|patch /studies/{study}
+        delete /studies/{study}|post /studies/{study}/branch|get /studies/{study}/rounds|post /studies/{study}/rounds
+        get /studies/{study}/rounds/{index}|post /studies/{study}/rounds/{index}/feedback
+        post /studies/{study}/rounds/{index}/scores|post /studies/{study}/undo|post /studies/{study}/interrupt
+        get /studies/{study}/progress|get /studies/{study}/previews/{candidate}|post /studies/{study}/auto
+        delete /studies/{study}/auto|post /studies/{study}/blind|get /blind/{test}|post /blind/{test}/trials/{index}
+        get /images/{image}|get /static/{name}"""
+    wanted = [line.split() for line in expected.replace("\n", "|").split("|") if line.strip()]
+    assert routes == {(method, f"/rankopt/v1{path}") for method, path in wanted}
+    assert not any(method == "get" and "requestBody" in item[method] for item in schema["paths"].values() for method in item)
+    prompt = schema["components"]["schemas"]["NewStudySettings"]["properties"]["prompt"]
+    assert prompt["description"] == "What the images should show."
