@@ -16,6 +16,8 @@ from lib_rankopt.errors import InvalidInputError, MissingDependencyError, StoreE
 from lib_rankopt.store import migrations
 
 _BUSY_SECONDS = 15.0
+# What was acknowledged survives a power cut; NORMAL would survive a killed process only.
+_SYNCHRONOUS = "FULL"
 _WRITE = "rankopt_write"
 
 
@@ -121,7 +123,7 @@ def _use_sqlite(engine: Any) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
         cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute(f"PRAGMA synchronous = {_SYNCHRONOUS}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 

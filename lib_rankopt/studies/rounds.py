@@ -267,3 +267,5 @@ class Rounds:
                 return self._room.view(study, last)
             # Woken by this process's worker; a round of another process is looked at again after a moment.
             self._room.board.pause(min(0.2, left))
+            while self._worker.has(last.id) and (until is None or time.monotonic() < until):
+                self._room.board.pause(0.2 if until is None else min(0.2, max(0.0, until - time.monotonic())))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from lib_rankopt.hosts.base import (
     Progress,
     ProgressCallback,
 )
+from lib_rankopt.scorers.base import Scorer, ScorerInfo
+from lib_rankopt.studies.service import StudyService
+from lib_rankopt.studies.views import Answer, RoundView, StudySettings
 
 
 class FakeHost(Host):
@@ -117,3 +121,65 @@ def picture(prompt: str, latent: torch.Tensor, seed: int) -> Image.Image:
     shift = sha256(f"{prompt} {seed}".encode()).digest()[0]
     pixels = (latent[:3].permute(1, 2, 0).numpy() * 40 + 128 + shift) % 256
     return Image.fromarray(np.ascontiguousarray(pixels.astype(np.uint8)), "RGB").resize((64, 64), Image.Resampling.NEAREST)
+
+
+class Brightness(Scorer):
+    """Scores by mean brightness; waits for ``gate`` first."""
+
+    info = ScorerInfo("brightness", "1", "0 to 255", "none")
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches: list[int] = []
+
+    def score(self, images: Sequence[Image.Image] | torch.Tensor, prompts: str | Sequence[str]) -> torch.Tensor:
+        self.gate.wait(20)
+        self.batches.append(len(images))
+        return torch.tensor([float(np.asarray(image).mean()) for image in images])
+
+    def to(self, device: str) -> None:
+        pass
+
+
+class Broken(Brightness):
+    """Cannot score anything."""
+
+    def score(self, images: Sequence[Image.Image] | torch.Tensor, prompts: str | Sequence[str]) -> torch.Tensor:
+        raise RuntimeError("the weights are upside down")
+
+
+def scorers() -> dict[str, Callable[[], Scorer]]:
+    return {"brightness": Brightness, "broken": Broken}
+
+
+SETTINGS = StudySettings(prompt="a 3d fox on a blue background", seed=11, candidates=5)
+
+
+def next_round(service: StudyService, study: str) -> RoundView:
+    """Start a round and wait for its images."""
+    service.start_round(study)
+    return service.wait(study, 30)
+
+
+def ranking(view: RoundView, best: int = 0, **options: Any) -> Answer:
+    """Return an answer that prefers the candidate at position ``best``."""
+    return Answer("ranking", ((view.candidates[best].id,),), view.order, **options)
+
+
+def play(service: StudyService, study: str, rounds: int, choose: Callable[[int], int] = lambda index: index % 5) -> None:
+    """Answer some rounds, deterministically."""
+    for _ in range(rounds):
+        view = next_round(service, study)
+        assert view.status == "ready", view
+        service.answer(study, view.index, ranking(view, choose(view.index)))
+
+
+def latents(service: StudyService, study: str) -> list[tuple[str, ...]]:
+    """Return the latent hashes of every round."""
+    return [tuple(c.latent for c in view.candidates) for view in service.rounds(study)]
+
+
+def images(service: StudyService, study: str) -> list[tuple[str | None, ...]]:
+    """Return the image hashes of every round."""
+    return [tuple(c.image for c in view.candidates) for view in service.rounds(study)]
