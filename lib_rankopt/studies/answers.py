@@ -37,7 +37,7 @@ def draft(
     """Turn an answer into an event about positions.
 
     Args:
-        order: positions in the order on screen, for an answer that does not say what it saw.
+        order: positions in the order on screen, for an answer that does not say what it saw. Places without an image do not count.
 
     Raises:
         InvalidInputError: an unknown kind, an unknown or repeated candidate, one without an image; the message names it.
@@ -45,12 +45,12 @@ def draft(
     _check_fields(answer)
     finished = [c.position for c in candidates if c.image is not None]
     positions = {c.id: c.position for c in candidates}
-    shown = _positions(answer.shown, positions, "shown") or tuple(i for i in order if i in finished)
+    shown = tuple(i for i in _positions(answer.shown, positions, "shown") or order if i in finished)
     tiers = tuple(_positions(tier, positions, "ranked") for tier in answer.tiers)
     named = [i for tier in tiers for i in tier]
     _refuse_repeats([f"{record.id}-{i:02d}" for i in named], "named")
     _check_form(answer, tiers)
-    for position in (*named, *shown):
+    for position in named:
         if position not in finished:
             raise InvalidInputError(f"Candidate '{record.id}-{position:02d}' has no finished image; only finished ones can be judged.")
     hidden = [i for i in named if i not in shown]
