@@ -36,6 +36,10 @@ class _Rewriter:
         self._body = b""
 
     async def send(self, message: Message) -> None:
+        """Take one message of the answer."""
+        if message["type"] not in ("http.response.start", "http.response.body"):
+            await self._send(message)
+            return
         if message["type"] == "http.response.start":
             self._start = message
             return
