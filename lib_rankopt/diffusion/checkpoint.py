@@ -1,4 +1,4 @@
-"""Read tensors from files that a stranger wrote: safetensors, or pickles through ``torch.load(weights_only=True)``."""
+"""Read tensors from files that a stranger wrote, without running what is in them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def _hint(path: Path) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a model: of the file, or for a folder of the names and hashes of its weight and configuration files.
+    """Hash of a model: of the file, or for a folder of the names and hashes of its weight and configuration
+    files.
 
     Raises:
         ModelError: cannot be read.

@@ -9,7 +9,8 @@ from lib_rankopt.diffusion.denoiser import Conditioning
 from lib_rankopt.diffusion.loading import StableDiffusion
 from lib_rankopt.diffusion.prompts import Chunk, chunks, empty_chunk
 
-# below this share of its spread, a mean says nothing and dividing by it would give anything up to not-a-number
+# below this share of its spread, a mean says nothing and dividing by it would give anything up to
+# not-a-number
 _MEANINGLESS_MEAN = 1e-5
 
 
@@ -17,7 +18,8 @@ _MEANINGLESS_MEAN = 1e-5
 def encode_prompts(
     model: StableDiffusion, prompt: str, negative: str, size: tuple[int, int], clip_skip: int = 1
 ) -> tuple[Conditioning, Conditioning]:
-    """Encode a prompt and its negative; the shorter one is filled with empty chunks, as the UNet sees both in one batch.
+    """Encode a prompt and its negative; the shorter one is filled with empty chunks, as the UNet sees both in
+    one batch.
 
     Args:
         model: loaded model.
@@ -31,7 +33,9 @@ def encode_prompts(
     cut = [(chunks(prompt, t), chunks(negative, t)) for t in model.tokenizers]
     longest = max(len(side) for pair in cut for side in pair)
     positive, negative_cond = (
-        _encode(model, [_filled(pair[side], longest, i, model) for i, pair in enumerate(cut)], size, clip_skip)
+        _encode(
+            model, [_filled(pair[side], longest, i, model) for i, pair in enumerate(cut)], size, clip_skip
+        )
         for side in (0, 1)
     )
     if model.config.family == "sdxl" and not negative:
@@ -46,10 +50,14 @@ def _filled(parts: list[Chunk], count: int, encoder: int, model: StableDiffusion
     return parts + [empty_chunk(model.tokenizers[encoder])] * (count - len(parts))
 
 
-def _encode(model: StableDiffusion, parts: list[list[Chunk]], size: tuple[int, int], clip_skip: int) -> Conditioning:
+def _encode(
+    model: StableDiffusion, parts: list[list[Chunk]], size: tuple[int, int], clip_skip: int
+) -> Conditioning:
     layer = {"sd1": clip_skip, "sd2": 1, "sdxl": 2}[model.config.family]
     normed = model.config.family != "sdxl"
-    encoded = [_run(encoder, side, layer, normed) for encoder, side in zip(model.text_encoders, parts, strict=True)]
+    encoded = [
+        _run(encoder, side, layer, normed) for encoder, side in zip(model.text_encoders, parts, strict=True)
+    ]
     context = torch.cat([context for context, _ in encoded], dim=-1).to(model.dtype)
     if normed:
         return Conditioning(context)
@@ -78,7 +86,8 @@ def _run(encoder: nn.Module, parts: list[Chunk], layer: int, normed: bool) -> tu
 def emphasise(context: Tensor, weights: Tensor) -> Tensor:
     """Weigh the rows of one chunk, then restore its mean: the webui's "Original" emphasis.
 
-    Where the new mean is practically zero beside the spread, it is left as it is: a text encoder whose last norm has no bias gives such
+    Where the new mean is practically zero beside the spread, it is left as it is: a text encoder whose last
+        norm has no bias gives such
     means, and the ratio would blow the prompt up, in the webui even to not-a-number.
 
     Args:

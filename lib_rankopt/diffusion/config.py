@@ -1,4 +1,4 @@
-"""The shape of a Stable Diffusion model: read from the bundled families, from an LDM ``.yaml`` or from a diffusers folder."""
+"""The shape of a model: a bundled family's, or read from an LDM ``.yaml`` or a diffusers folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ class TextEncoderConfig:
 
 @dataclass(frozen=True)
 class BetaSchedule:
-    """Training noise: ``count`` variances from ``start`` to ``end``, linear in the root (``scaled_linear``) or ``linear``."""
+    """Training noise: ``count`` variances from ``start`` to ``end``.
+
+    Attributes:
+        schedule: ``"linear"``, or ``"scaled_linear"`` for even steps of the root.
+    """
 
     start: float
     end: float
@@ -49,7 +53,8 @@ class ModelConfig:
 
     Attributes:
         family: one of :data:`FAMILIES`.
-        prediction_type: ``"epsilon"``, ``"v_prediction"``, or ``None`` where only the weights can tell (SD2 files).
+        prediction_type: ``"epsilon"``, ``"v_prediction"``, or ``None`` where only the weights can tell (SD2
+            files).
         image_size: pixels a side that the model was trained at.
         unet, vae: arguments of diffusers' ``UNet2DConditionModel`` and ``AutoencoderKL``.
     """
@@ -88,8 +93,8 @@ def bundled(family: str) -> ModelConfig:
 def from_ldm_yaml(path: Path) -> ModelConfig:
     """Read an LDM configuration, as it lies beside a checkpoint.
 
-    Text encoders named by a hub id get the family's own shape; a local folder in ``version:`` (absolute, or relative to the file) brings
-    its ``config.json`` and vocabulary.
+    Text encoders named by a hub id get the family's own shape; a local folder in ``version:`` (absolute, or
+    relative to the file) brings its ``config.json`` and vocabulary.
 
     Raises:
         ModelError: unreadable, not an LDM configuration, or of a family that is not supported.
@@ -106,9 +111,13 @@ def from_ldm_yaml(path: Path) -> ModelConfig:
         return ModelConfig(
             family=family,
             prediction_type=_prediction_of_yaml(params, base),
-            image_size=int(params.get("image_size", base.image_size // 8)) * 2 ** (len(vae["ddconfig"]["ch_mult"]) - 1),
+            image_size=int(params.get("image_size", base.image_size // 8))
+            * 2 ** (len(vae["ddconfig"]["ch_mult"]) - 1),
             unet=_unet_of_yaml(unet),
-            vae={**_vae_of_yaml(vae["ddconfig"]), "scaling_factor": float(params.get("scale_factor", base.scaling_factor))},
+            vae={
+                **_vae_of_yaml(vae["ddconfig"]),
+                "scaling_factor": float(params.get("scale_factor", base.scaling_factor)),
+            },
             text_encoders=_text_encoders_of_yaml(params, base, path.parent),
             betas=BetaSchedule(
                 float(params.get("linear_start", base.betas.start)),
@@ -119,7 +128,9 @@ def from_ldm_yaml(path: Path) -> ModelConfig:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ModelError(f"{path}: cannot read this configuration: {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ModelError(f"{path}: this is not a Stable Diffusion (LDM) configuration: {error!r} is missing or wrong") from error
+        raise ModelError(
+            f"{path}: this is not a Stable Diffusion (LDM) configuration: {error!r} is missing or wrong"
+        ) from error
 
 
 def _first(value: Any) -> int:
@@ -183,9 +194,15 @@ def _vae_of_yaml(p: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _text_encoders_of_yaml(params: Mapping[str, Any], base: ModelConfig, folder: Path) -> tuple[TextEncoderConfig, ...]:
+def _text_encoders_of_yaml(
+    params: Mapping[str, Any], base: ModelConfig, folder: Path
+) -> tuple[TextEncoderConfig, ...]:
     version = params.get("cond_stage_config", {}).get("params", {}).get("version")
-    if base.family != "sd1" or not version or (str(version).startswith("openai/") and not (folder / version).exists()):
+    if (
+        base.family != "sd1"
+        or not version
+        or (str(version).startswith("openai/") and not (folder / version).exists())
+    ):
         return base.text_encoders
     home = Path(version) if Path(version).is_absolute() else folder / version
     if not (home / "config.json").is_file():
@@ -221,8 +238,10 @@ def from_diffusers(folder: Path) -> ModelConfig:
     unet, vae = read_json(folder / "unet/config.json"), read_json(folder / "vae/config.json")
     scheduler = read_json(folder / "scheduler/scheduler_config.json")
     if unet.get("in_channels") != vae.get("latent_channels", 4):
-        raise ModelError(f"{folder}: the UNet takes {unet.get('in_channels')} channels, so this is an inpainting or editing model, "
-                         "which is not supported")
+        raise ModelError(
+            f"{folder}: the UNet takes {unet.get('in_channels')} channels, so this is an inpainting or editing model, "
+            "which is not supported"
+        )
     if family != "sdxl" and unet.get("cross_attention_dim") == 1024:
         family = "sd2"
     return ModelConfig(

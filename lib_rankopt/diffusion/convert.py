@@ -41,7 +41,11 @@ def vae_state(tensors: Mapping[str, Tensor], config: ModelConfig) -> State:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     # without the losses that very old files carry
-    part = {n: t for n, t in tensors.items() if n.startswith(_VAE) and not n.startswith((f"{_VAE}loss.", f"{_VAE}model_ema."))}
+    part = {
+        n: t
+        for n, t in tensors.items()
+        if n.startswith(_VAE) and not n.startswith((f"{_VAE}loss.", f"{_VAE}model_ema."))
+    }
     return _converted(convert_ldm_vae_checkpoint, part, dict(config.vae))
 
 
@@ -62,7 +66,10 @@ def text_state(tensors: Mapping[str, Tensor], config: ModelConfig, index: int) -
         return _open_clip_state(part, encoder)
     part = _under(tensors, f"{prefix}transformer.")
     # files older than transformers 4.1 lack the inner name
-    return {name if name.startswith(("text_model.", "text_projection.")) else f"text_model.{name}": t for name, t in part.items()}
+    return {
+        name if name.startswith(("text_model.", "text_projection.")) else f"text_model.{name}": t
+        for name, t in part.items()
+    }
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> State:
@@ -88,6 +95,8 @@ def _open_clip_state(part: State, encoder: TextEncoderConfig) -> State:
 def _open_clip_layer(layer: str, name: str, tensor: Tensor) -> State:
     if name.startswith("attn.in_proj_"):
         kind = name.removeprefix("attn.in_proj_")
-        return {f"{layer}.self_attn.{part}_proj.{kind}": t for part, t in zip("qkv", tensor.chunk(3), strict=True)}
+        return {
+            f"{layer}.self_attn.{part}_proj.{kind}": t for part, t in zip("qkv", tensor.chunk(3), strict=True)
+        }
     module, _, kind = name.rpartition(".")
     return {f"{layer}.{_OPEN_CLIP_LAYER.get(module, module)}.{kind}": tensor}

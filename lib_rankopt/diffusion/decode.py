@@ -13,10 +13,16 @@ from lib_rankopt.errors import GenerationError
 _TINY_VAE = 5_000_000  # parameters; below, decoding a preview costs less than a sampler step
 _PREVIEW_CELLS = 64 * 64
 
-# Least-squares maps of decoded pictures (RGB in -1 … 1) on latents, widely published for these VAEs; rows are latent channels
+# Least-squares maps of decoded pictures (RGB in -1 … 1) on latents, widely published for these VAEs; rows are
+# latent channels
 _LINEAR = {
     "sd1": ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473)),
-    "sdxl": ((0.3448, 0.4168, 0.4395), (-0.1953, -0.0290, 0.0250), (0.1074, 0.0886, -0.0163), (-0.3730, -0.2499, -0.2088)),
+    "sdxl": (
+        (0.3448, 0.4168, 0.4395),
+        (-0.1953, -0.0290, 0.0250),
+        (0.1074, 0.0886, -0.0163),
+        (-0.3730, -0.2499, -0.2088),
+    ),
 }
 
 
@@ -35,7 +41,10 @@ def decode(model: StableDiffusion, latent: Tensor) -> Image.Image:
 
 @torch.inference_mode()
 def preview(model: StableDiffusion, latent: Tensor) -> Image.Image:
-    """A quick look at a predicted clean latent ``[C, h, w]``: decoded where that is cheap, otherwise one pixel per latent cell."""
+    """A quick look at a predicted clean latent ``[C, h, w]``.
+
+    Decoded where that is cheap, otherwise one pixel per latent cell.
+    """
     if _vae_size(model) < _TINY_VAE and latent.shape[-1] * latent.shape[-2] <= _PREVIEW_CELLS:
         return _to_image(model.decode(latent[None].to(model.device))[0].nan_to_num())
     matrix = torch.tensor(_LINEAR["sdxl" if model.config.family == "sdxl" else "sd1"])

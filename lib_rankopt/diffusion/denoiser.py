@@ -1,6 +1,8 @@
-"""From a UNet that predicts noise (or v) at timesteps to the denoiser of sigmas that k-diffusion's samplers call.
+"""From a UNet that predicts noise (or v) at timesteps to the denoiser of sigmas that k-diffusion's samplers
+call.
 
-The maths is k-diffusion's ``CompVisDenoiser`` and ``CompVisVDenoiser`` (``external.py``) with ``quantize=False``, as in the webui.
+The maths is k-diffusion's ``CompVisDenoiser`` and ``CompVisVDenoiser`` (``external.py``) with
+``quantize=False``, as in the webui.
 """
 
 from __future__ import annotations
@@ -120,9 +122,13 @@ class Denoiser:
         prediction_type: what it predicts, ``"epsilon"`` or ``"v_prediction"``.
     """
 
-    def __init__(self, predict: NoisePredictor, schedule: NoiseSchedule, prediction_type: str = "epsilon") -> None:
+    def __init__(
+        self, predict: NoisePredictor, schedule: NoiseSchedule, prediction_type: str = "epsilon"
+    ) -> None:
         if prediction_type not in PREDICTION_TYPES:
-            raise ModelError(f"prediction type {prediction_type!r} is not supported; known: {', '.join(PREDICTION_TYPES)}")
+            raise ModelError(
+                f"prediction type {prediction_type!r} is not supported; known: {', '.join(PREDICTION_TYPES)}"
+            )
         self.predict = predict
         self.schedule = schedule
         self.prediction_type = prediction_type
@@ -137,7 +143,10 @@ class Denoiser:
 
 
 class LCMDenoiser(Denoiser):
-    """Adds the boundary condition of latent consistency models (arXiv 2310.04378, sigma_data 0.5, timesteps × 10)."""
+    """Adds the boundary condition of latent consistency models.
+
+    arXiv 2310.04378, with sigma_data 0.5 and timesteps times 10, as it was published.
+    """
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: Conditioning) -> Tensor:
         t = self.schedule.sigma_to_t(sigma)[:, None, None, None] * 10.0

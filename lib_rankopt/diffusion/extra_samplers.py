@@ -1,6 +1,8 @@
-"""Samplers that k-diffusion's file lacks, in its calling convention: ``(model, x, sigmas, …, callback, noise_sampler)``.
+"""Samplers that k-diffusion's file lacks, in its calling convention: ``(model, x, sigmas, …, callback,
+noise_sampler)``.
 
-As there, the callback comes before ``x`` and ``denoised`` are used, so that a row of either may be replaced in place.
+As there, the callback comes before ``x`` and ``denoised`` are used, so that a row of either may be replaced
+in place.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ Callback = Callable[[dict[str, Any]], None]
 def sample_lcm(
     model: Model, x: Tensor, sigmas: Tensor, callback: Callback, noise_sampler: NoiseSampler, **_: Any
 ) -> Tensor:
-    """Latent consistency sampling (arXiv 2310.04378): predict the clean latent, noise it to the next level, again."""
+    """Latent consistency sampling (arXiv 2310.04378): predict the clean latent, noise it again, less."""
     ones = x.new_ones([x.shape[0]])
     for i in range(len(sigmas) - 1):
         denoised = model(x, sigmas[i] * ones)
@@ -35,13 +37,20 @@ def sample_lcm(
 
 @torch.no_grad()
 def sample_ddim(
-    model: Model, x: Tensor, sigmas: Tensor, callback: Callback, noise_sampler: NoiseSampler, eta: float = 0.0, **_: Any
+    model: Model,
+    x: Tensor,
+    sigmas: Tensor,
+    callback: Callback,
+    noise_sampler: NoiseSampler,
+    eta: float = 0.0,
+    **_: Any,
 ) -> Tensor:
     """DDIM (arXiv 2010.02502) on the webui's timesteps.
 
-    Written in sigma, with ``x`` divided by the root of alpha, DDIM's step *is* the Euler ancestral step: its variance
-    ``eta² (1-a')/(1-a) (1-a/a')`` is the ancestral ``eta² s'² (s²-s'²)/s²`` there. What remains of DDIM is that it starts from noise
-    at the variance-preserving scale and ends at its last timestep, not at level 0.
+    Written in sigma, with ``x`` divided by the root of alpha, DDIM's step *is* the Euler ancestral step: its
+    variance ``eta² (1-a')/(1-a) (1-a/a')`` is the ancestral ``eta² s'² (s²-s'²)/s²`` there. What remains of
+    DDIM is that it starts from noise at the variance-preserving scale and ends at its last timestep, not at
+    level 0.
 
     Args:
         sigmas: levels of the timesteps, decreasing, the last above 0.
@@ -52,5 +61,8 @@ def sample_ddim(
 
 
 def ddim_timesteps(steps: int, total: int = 1000) -> list[int]:
-    """Increasing timesteps of the webui's DDIM; one more than it evaluates, and more than ``steps`` where they do not divide 1,000."""
+    """Increasing timesteps of the webui's DDIM.
+
+    One more than it evaluates, and more than ``steps`` where they do not divide ``total``.
+    """
     return [min(t + 1, total - 1) for t in range(0, total, total // steps)]

@@ -56,7 +56,12 @@ def require_plain_input(shapes: Mapping[str, tuple[int, ...]], where: str) -> No
         ModelError: inpainting and the like.
     """
     channels = shapes.get(f"{UNET}input_blocks.0.0.weight", (0, 4))[1]
-    kinds = {9: "an inpainting model", 8: "an image-editing model (pix2pix)", 7: "an upscaler", 5: "a depth-to-image model"}
+    kinds = {
+        9: "an inpainting model",
+        8: "an image-editing model (pix2pix)",
+        7: "an upscaler",
+        5: "a depth-to-image model",
+    }
     if channels != 4:
         kind = kinds.get(channels, "a model for another input")
         raise ModelError(f"{where}: this is {kind} (its UNet takes {channels} channels, not 4); {SUPPORTED}")
@@ -69,7 +74,9 @@ def require_parts(shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
         ModelError: naming what is missing.
     """
     parts = {"a VAE": ("first_stage_model.",), "a text encoder": ("cond_stage_model.", "conditioner.")}
-    missing = [part for part, prefixes in parts.items() if not any(name.startswith(prefixes) for name in shapes)]
+    missing = [
+        part for part, prefixes in parts.items() if not any(name.startswith(prefixes) for name in shapes)
+    ]
     if missing:
         raise ModelError(f"{where}: the file lacks {' and '.join(missing)}; {SUPPORTED}")
 
@@ -80,10 +87,14 @@ def _family(shapes: Mapping[str, tuple[int, ...]], where: str) -> str:
         if key is not None:
             break
     else:
-        raise ModelError(f"{where}: its UNet has no text cross-attention where Stable Diffusion has it; {SUPPORTED}")
+        raise ModelError(
+            f"{where}: its UNet has no text cross-attention where Stable Diffusion has it; {SUPPORTED}"
+        )
     width = key[1]
     if width == 1280:
-        raise ModelError(f"{where}: this is the SDXL refiner, which only finishes other models' images; {SUPPORTED}")
+        raise ModelError(
+            f"{where}: this is the SDXL refiner, which only finishes other models' images; {SUPPORTED}"
+        )
     if width not in _FAMILY_OF_WIDTH:
         raise ModelError(
             f"{where}: text width {width} belongs to no known family ({', '.join(map(str, _FAMILY_OF_WIDTH))} are); "

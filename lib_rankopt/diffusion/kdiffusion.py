@@ -1,8 +1,9 @@
 """k-diffusion's own sampler functions, without the rest of that package.
 
-``import k_diffusion`` pulls in wandb, clip, kornia and more, none of which its samplers need. Where a process has imported the package
-already (the webui has), those modules are used as they are; otherwise ``sampling`` and what it needs are loaded under a private package
-name, so that a later ``import k_diffusion`` still gets the real thing.
+``import k_diffusion`` pulls in wandb, clip, kornia and more, none of which its samplers need. Where a process
+has imported the package already (the webui has), those modules are used as they are; otherwise ``sampling``
+and what it needs are loaded under a private package name, so that a later ``import k_diffusion`` still gets
+the real thing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _PRIVATE = "lib_rankopt.diffusion._k_diffusion"
 _INSTALL = "pip install --no-deps k-diffusion && pip install torchsde torchdiffeq scipy"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def module(name: str = "sampling") -> ModuleType:
     """Return ``k_diffusion.<name>``; ``name`` is ``sampling``, ``utils`` or ``external``.
 

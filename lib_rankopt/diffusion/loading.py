@@ -17,7 +17,12 @@ from lib_rankopt.diffusion.denoiser import Conditioning, NoiseSchedule
 from lib_rankopt.diffusion.tokenizer import ClipTokenizer, clip_tokenizer, tokenizer_from
 from lib_rankopt.errors import MissingDependencyError, ModelError
 
-_COMPONENT_FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.bin", "pytorch_model.bin")
+_COMPONENT_FILES = (
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.bin",
+)
 _V_THRESHOLD = -1.0
 
 
@@ -30,7 +35,8 @@ class StableDiffusion:
         unet, vae: diffusers modules.
         text_encoders: transformers ``CLIPTextModel`` (or with projection, SDXL's second), one or two.
         tokenizers: one per text encoder.
-        device, dtype: of the UNet and the text encoders. SDXL's VAE stays in float32, as it overflows in half precision.
+        device, dtype: of the UNet and the text encoders. SDXL's VAE stays in float32, as it overflows in half
+            precision.
     """
 
     config: ModelConfig
@@ -55,9 +61,11 @@ class StableDiffusion:
         return output.float()
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Image ``[n, 3, H, W]`` in -1 … 1 (a little beyond is possible), float32, of clean latents ``[n, C, h, w]``."""
+        """Images of clean latents ``[n, C, h, w]``: float32 ``[n, 3, H, W]``, -1 … 1 and a little beyond."""
         vae_dtype = next(self.vae.parameters()).dtype
-        return self.vae.decode((latent / self.config.scaling_factor).to(vae_dtype), return_dict=False)[0].float()
+        return self.vae.decode((latent / self.config.scaling_factor).to(vae_dtype), return_dict=False)[
+            0
+        ].float()
 
 
 def alphas_cumprod(betas: BetaSchedule) -> Tensor:
@@ -69,7 +77,9 @@ def alphas_cumprod(betas: BetaSchedule) -> Tensor:
     if betas.schedule not in ("scaled_linear", "linear"):
         raise ModelError(f"noise schedule {betas.schedule!r} is not supported; known: scaled_linear, linear")
     power = 0.5 if betas.schedule == "scaled_linear" else 1.0
-    steps = torch.linspace(betas.start**power, betas.end**power, betas.count, dtype=torch.float64) ** (1 / power)
+    steps = torch.linspace(betas.start**power, betas.end**power, betas.count, dtype=torch.float64) ** (
+        1 / power
+    )
     return (1 - steps).cumprod(0).float()
 
 
@@ -86,7 +96,9 @@ def read_config(path: Path) -> ModelConfig:
     return _config_of_file(path, checkpoint.read_shapes(path))
 
 
-def load(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> StableDiffusion:
+def load(
+    path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> StableDiffusion:
     """Load a model.
 
     Args:
@@ -123,7 +135,7 @@ def _config_of_file(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> ModelC
 
 @dataclass
 class States:
-    """Weights of all parts under the names of diffusers and transformers; each list entry is dropped once it is used."""
+    """Weights of all parts under the names of diffusers and transformers; emptied as they are used."""
 
     unet: dict[str, Tensor]
     vae: dict[str, Tensor]
@@ -146,7 +158,9 @@ def _states_of_file(tensors: dict[str, Tensor], shape: ModelConfig, path: Path) 
 def _states_of_folder(folder: Path, shape: ModelConfig) -> States:
     names = ["text_encoder", "text_encoder_2"][: len(shape.text_encoders)]
     return States(
-        _component(folder / "unet"), _component(folder / "vae"), [_text_names(_component(folder / name)) for name in names]
+        _component(folder / "unet"),
+        _component(folder / "vae"),
+        [_text_names(_component(folder / name)) for name in names],
     )
 
 
@@ -155,12 +169,17 @@ def _component(folder: Path) -> dict[str, Tensor]:
         for file in (folder / name, folder / name.replace(".", ".fp16.", 1)):
             if file.is_file():
                 return checkpoint.read_tensors(file)
-    raise ModelError(f"{folder}: no weights here; looked for {', '.join(_COMPONENT_FILES)} and their fp16 variants")
+    raise ModelError(
+        f"{folder}: no weights here; looked for {', '.join(_COMPONENT_FILES)} and their fp16 variants"
+    )
 
 
 def _text_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """transformers from 5.6 on writes CLIPTextModel without the ``text_model.`` that every older file has."""
-    return {n if n.startswith(("text_model.", "text_projection.")) else f"text_model.{n}": t for n, t in state.items()}
+    return {
+        n if n.startswith(("text_model.", "text_projection.")) else f"text_model.{n}": t
+        for n, t in state.items()
+    }
 
 
 def assemble(
@@ -231,7 +250,11 @@ def _text_encoder(
 
 
 def _filled(
-    build: Callable[[], nn.Module], state: dict[str, Tensor], where: str, device: torch.device, dtype: torch.dtype
+    build: Callable[[], nn.Module],
+    state: dict[str, Tensor],
+    where: str,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> nn.Module:
     module = _built(build)
     have, need = set(state), set(module.state_dict())
@@ -239,7 +262,8 @@ def _filled(
     missing = sorted(name for name in need - have if not name.endswith("position_ids"))
     unexpected = sorted(name for name in have - need if not name.endswith("position_ids"))
     if missing or unexpected:
-        raise ModelError(f"{where}: {_names('lacks', missing)}{_names('has unknown', unexpected)}the file is incomplete or of another model")
+        problems = _names("lacks", missing) + _names("has unknown", unexpected)
+        raise ModelError(f"{where}: {problems}the file is incomplete or of another model")
     for name, tensor in state.items():
         state[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
     try:
@@ -259,7 +283,7 @@ def _names(verb: str, names: list[str]) -> str:
 
 
 def _built(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a module without memory for its weights, nor the seconds that a full-size UNet takes to draw random ones."""
+    """Build a module without memory for its weights, nor the seconds that random ones take."""
     with torch.device("meta"):
         return build()
 
@@ -270,8 +294,12 @@ def _real_buffers(module: nn.Module) -> None:
         if buffer.is_meta:
             owner, _, leaf = name.rpartition(".")
             if leaf != "position_ids":
-                raise ModelError(f"cannot fill the buffer {name}; this version of transformers or diffusers is not supported")
-            module.get_submodule(owner).register_buffer(leaf, torch.arange(buffer.shape[-1])[None], persistent=False)
+                raise ModelError(
+                    f"cannot fill the buffer {name}; this version of transformers or diffusers is not supported"
+                )
+            module.get_submodule(owner).register_buffer(
+                leaf, torch.arange(buffer.shape[-1])[None], persistent=False
+            )
 
 
 def _settled(model: StableDiffusion) -> StableDiffusion:
@@ -283,7 +311,8 @@ def _settled(model: StableDiffusion) -> StableDiffusion:
 
 @torch.inference_mode()
 def _looks_like_v(model: StableDiffusion) -> bool:
-    """Whether an SD2 UNet predicts v: at full noise, an eps model returns its input, a v model something near minus the image.
+    """Whether an SD2 UNet predicts v: at full noise, an eps model returns its input, a v model something near
+    minus the image.
 
     The probe and its threshold are the webui's (a constant input of 0.5, no text, the last timestep).
     """

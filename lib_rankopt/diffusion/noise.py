@@ -1,8 +1,8 @@
 """Noise with one source per image, so that no image depends on its batch or on its neighbours.
 
-The webui does the same (``modules/rng.py`` with the randn source "CPU"): one generator per image gives the start noise first and the
-noise inside the sampler after it; the SDE samplers get one Brownian tree per image instead. Everything is drawn on the CPU, so that a
-seed means the same on every device.
+The webui does the same (``modules/rng.py`` with the randn source "CPU"): one generator per image gives the
+start noise first and the noise inside the sampler after it; the SDE samplers get one Brownian tree per image
+instead. Everything is drawn on the CPU, so that a seed means the same on every device.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def brownian_noise_sampler(seeds: Sequence[int], like: Tensor, sigmas: Tensor) -
 
     def sampler(sigma: Tensor, sigma_next: Tensor) -> Tensor:
         with warnings.catch_warnings():
-            # torchsde keeps its ends as rounded decimals and warns of levels that are theirs but for the rounding
+            # torchsde keeps its ends as rounded decimals and warns of levels that are theirs but for the
+            # rounding
             warnings.filterwarnings("ignore", message="Should have t[ab]")
             return tree(sigma.cpu(), sigma_next.cpu()).to(like)
 

@@ -1,13 +1,15 @@
 """From prompt text to weighted chunks of tokens, in the webui's syntax.
 
-``(word)`` weighs 1.1, ``[word]`` 1/1.1, ``(word:1.3)`` 1.3; they nest and multiply; a backslash makes a bracket literal; ``BREAK``
-starts a new chunk. Prompt editing (``[a:b:0.5]``), alternation (``[a|b]``) and ``AND`` are not read: their signs stay text.
+``(word)`` weighs 1.1, ``[word]`` 1/1.1, ``(word:1.3)`` 1.3; they nest and multiply; a backslash makes a
+bracket literal; ``BREAK`` starts a new chunk. Prompt editing (``[a:b:0.5]``), alternation (``[a|b]``) and
+``AND`` are not read: their signs stay text.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from lib_rankopt.diffusion.tokenizer import ClipTokenizer
 from lib_rankopt.errors import InvalidInputError
@@ -52,43 +54,51 @@ def refuse_extra_networks(prompt: str, field: str) -> None:
 
 def parse(prompt: str) -> list[Span]:
     """Split a prompt into weighted spans; unclosed brackets reach to the end."""
-    parts: list[list] = []  # [text or None, weight]
-    round_open: list[int] = []
-    square_open: list[int] = []
+    reader = _Reader()
+    for match in _TOKENS.finditer(prompt):
+        reader.read(match.group(0), match.group(1))
+    return reader.finished()
 
-    def close(stack: list[int], factor: float) -> None:
-        for part in parts[stack.pop() :]:
+
+class _Reader:
+    """Collects ``[text or None, weight]`` and remembers where each open bracket began."""
+
+    def __init__(self) -> None:
+        self.parts: list[list[Any]] = []
+        self.open: dict[str, list[int]] = {"(": [], "[": []}
+
+    def read(self, sign: str, weight: str | None) -> None:
+        """Take in one match: a bracket, a ``:weight)``, an escape or text."""
+        if sign in self.open:
+            self.open[sign].append(len(self.parts))
+        elif weight is not None and self.open["("]:
+            self._close("(", float(weight))
+        elif sign == ")" and self.open["("]:
+            self._close("(", _STEP)
+        elif sign == "]" and self.open["["]:
+            self._close("[", 1 / _STEP)
+        else:
+            self._append(sign[1:] if len(sign) > 1 and sign[0] == "\\" else sign)
+
+    def finished(self) -> list[Span]:
+        """Close what is open and return the spans."""
+        for bracket, factor in (("(", _STEP), ("[", 1 / _STEP)):
+            while self.open[bracket]:
+                self._close(bracket, factor)
+        return _joined(self.parts)
+
+    def _close(self, bracket: str, factor: float) -> None:
+        for part in self.parts[self.open[bracket].pop() :]:
             part[1] *= factor
 
-    for match in _TOKENS.finditer(prompt):
-        sign = match.group(0)
-        if sign == "(":
-            round_open.append(len(parts))
-        elif sign == "[":
-            square_open.append(len(parts))
-        elif match.group(1) is not None and round_open:
-            close(round_open, float(match.group(1)))
-        elif sign == ")" and round_open:
-            close(round_open, _STEP)
-        elif sign == "]" and square_open:
-            close(square_open, 1 / _STEP)
-        else:
-            _append_text(parts, sign[1:] if sign[0] == "\\" and len(sign) > 1 else sign)
-    while round_open:
-        close(round_open, _STEP)
-    while square_open:
-        close(square_open, 1 / _STEP)
-    return _joined(parts)
+    def _append(self, text: str) -> None:
+        for i, piece in enumerate(_BREAK.split(text)):
+            if i:
+                self.parts.append([None, 1.0])
+            self.parts.append([piece, 1.0])
 
 
-def _append_text(parts: list[list], text: str) -> None:
-    for i, piece in enumerate(_BREAK.split(text)):
-        if i:
-            parts.append([None, 1.0])
-        parts.append([piece, 1.0])
-
-
-def _joined(parts: list[list]) -> list[Span]:
+def _joined(parts: list[list[Any]]) -> list[Span]:
     """Merge neighbours of equal weight, so that a bracket that weighs nothing does not cut a word in two."""
     spans: list[Span] = []
     for text, weight in parts:
@@ -114,7 +124,9 @@ class _Builder:
     def add(self, token: int, weight: float) -> None:
         if token == self.tokenizer.comma_id:
             self.last_comma = len(self.tokens)
-        elif len(self.tokens) == CHUNK and self.last_comma >= 0 and CHUNK - self.last_comma <= _COMMA_BACKTRACK:
+        elif (
+            len(self.tokens) == CHUNK and self.last_comma >= 0 and CHUNK - self.last_comma <= _COMMA_BACKTRACK
+        ):
             cut = self.last_comma + 1
             moved, self.tokens = self.tokens[cut:], self.tokens[:cut]
             self.close()

@@ -1,4 +1,4 @@
-"""The samplers by the webui's names (its version 1.10.1): which function, which noise, which schedule by default."""
+"""The samplers under the webui's names (its version 1.10.1): which function, noise and schedule."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Sampler:
         evaluations: of the model, per ordinary step.
         discard_penultimate: drop the last level above 0, as the webui does for some second-order samplers.
         own_schedule: the sampler brings its levels, a scheduler cannot be chosen.
-        min_steps: fewer cannot run: DDIM makes one evaluation less than it has steps, and k-diffusion's 2M SDE and 3M SDE fail at one.
+        min_steps: fewer cannot run: DDIM makes one evaluation less than it has steps, and k-diffusion's 2M
+            SDE and 3M SDE fail at one.
     """
 
     name: str
@@ -51,9 +52,19 @@ _TABLE = (
     Sampler("DPM++ 2M", "sample_dpmpp_2m", "Karras"),
     Sampler("DPM++ SDE", "sample_dpmpp_sde", "Karras", "brownian", 1.0, 2),
     Sampler("DPM++ 2M SDE", "sample_dpmpp_2m_sde", "Exponential", "brownian", 1.0, min_steps=2),
-    Sampler("DPM++ 2M SDE Heun", "sample_dpmpp_2m_sde", "Exponential", "brownian", 1.0, min_steps=2, options=_HEUN),
+    Sampler(
+        "DPM++ 2M SDE Heun", "sample_dpmpp_2m_sde", "Exponential", "brownian", 1.0, min_steps=2, options=_HEUN
+    ),
     Sampler("DPM++ 2S a", "sample_dpmpp_2s_ancestral", "Karras", "image", 1.0, 2),
-    Sampler("DPM++ 3M SDE", "sample_dpmpp_3m_sde", "Exponential", "brownian", 1.0, discard_penultimate=True, min_steps=2),
+    Sampler(
+        "DPM++ 3M SDE",
+        "sample_dpmpp_3m_sde",
+        "Exponential",
+        "brownian",
+        1.0,
+        discard_penultimate=True,
+        min_steps=2,
+    ),
     Sampler("Euler a", "sample_euler_ancestral", None, "image", 1.0),
     Sampler("Euler", "sample_euler"),
     Sampler("LMS", "sample_lms"),
@@ -73,7 +84,8 @@ class Plan:
     """A sampler with its levels for one run.
 
     Attributes:
-        scheduler: the schedule's name once ``Automatic`` is resolved, itself ``Automatic`` where the sampler has no favourite.
+        scheduler: the schedule's name once ``Automatic`` is resolved, itself ``Automatic`` where the sampler
+            has no favourite.
         sigmas: decreasing, float32 ``[k + 1]``, CPU.
         start_scale: factor from unit noise to the first ``x``.
         steps: callbacks that the run will make.
@@ -91,7 +103,13 @@ class Plan:
 
 
 def plan(
-    name: str, scheduler: str, steps: int, levels: NoiseSchedule, *, family: str = "sd1", eta: float | None = None
+    name: str,
+    scheduler: str,
+    steps: int,
+    levels: NoiseSchedule,
+    *,
+    family: str = "sd1",
+    eta: float | None = None,
 ) -> Plan:
     """Work out a run.
 
@@ -108,7 +126,15 @@ def plan(
     if name == "DDIM":
         t = torch.tensor(extra_samplers.ddim_timesteps(steps, len(levels.sigmas)))
         sigmas = levels.sigmas[t].flip(0)
-        return Plan(sampler, schedules.AUTOMATIC, sigmas, math.sqrt(1 + float(sigmas[0]) ** 2), len(sigmas) - 1, eta, steps)
+        return Plan(
+            sampler,
+            schedules.AUTOMATIC,
+            sigmas,
+            math.sqrt(1 + float(sigmas[0]) ** 2),
+            len(sigmas) - 1,
+            eta,
+            steps,
+        )
     if name == "DPM fast":
         sigmas = torch.tensor([levels.sigma_max, levels.sigma_min])
         return Plan(sampler, schedules.AUTOMATIC, sigmas, levels.sigma_max, _fast_steps(steps), eta, steps)

@@ -20,8 +20,9 @@ from lib_rankopt.errors import GenerationError
 class Step:
     """What a sampler knows when it has evaluated the model at the start of a step.
 
-    ``x`` and ``denoised`` are the sampler's own tensors: in-place edits take effect for the samplers whose callback comes before their
-    use (Euler a, DPM2 a, 2S a, SDE, 2M, 2M SDE, 3M SDE, LCM, DDIM); clone what you keep.
+    ``x`` and ``denoised`` are the sampler's own tensors: in-place edits take effect for the samplers whose
+    callback comes before their use (Euler a, DPM2 a, 2S a, SDE, 2M, 2M SDE, 3M SDE, LCM, DDIM); clone what
+    you keep.
 
     Attributes:
         index: 0 … steps - 1.
@@ -51,8 +52,9 @@ def sample(
 ) -> Tensor:
     """Denoise a batch.
 
-    Each row depends on its own noise and seed only. The generator of a row is advanced past the start noise that its seed would have
-    given, so that the noise inside the run does not depend on whether ``noise`` was supplied.
+    Each row depends on its own noise and seed only. The generator of a row is advanced past the start noise
+    that its seed would have given, so that the noise inside the run does not depend on whether ``noise`` was
+    supplied.
 
     Args:
         plan: sampler and levels.
@@ -70,7 +72,11 @@ def sample(
     """
     x = noise.to(device, torch.float32) * plan.start_scale
     sigmas = plan.sigmas.to(x.device)
-    arguments: dict[str, Any] = {"callback": _callback(plan, on_step), "disable": True, **plan.sampler.options}
+    arguments: dict[str, Any] = {
+        "callback": _callback(plan, on_step),
+        "disable": True,
+        **plan.sampler.options,
+    }
     if plan.eta is not None:
         arguments["eta"] = plan.eta
     source = _noise_sampler(plan, x, seeds)

@@ -1,7 +1,7 @@
 """Noise schedules under the webui's names (``modules/sd_schedulers.py`` of its version 1.10.1).
 
-Each takes the number of steps and the model's noise levels and returns decreasing sigmas, float32 ``[n + 1]`` on the CPU. They end in 0,
-except KL Optimal, which ends at the lowest level.
+Each takes the number of steps and the model's noise levels and returns decreasing sigmas, float32 ``[n + 1]``
+on the CPU. They end in 0, except KL Optimal, which ends at the lowest level.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _beta(n: int, levels: NoiseSchedule) -> Tensor:
 
 
 def align_your_steps(n: int, family: str) -> Tensor:
-    """The published schedule of the family (``sdxl`` or any other), interpolated log-linearly to ``n`` levels."""
+    """The published schedule of ``sdxl`` or any other family, log-linear between its levels."""
     import numpy as np
 
     table = np.array(_ALIGNED["sdxl" if family == "sdxl" else "sd1"])
@@ -109,7 +109,8 @@ NAMES: tuple[str, ...] = (AUTOMATIC, *_SCHEDULES)
 
 
 def sigmas(name: str, n: int, levels: NoiseSchedule, family: str = "sd1") -> Tensor:
-    """Sigmas of ``n`` steps, ``[n + 1]``; the DDIM schedule may have more, as in the webui, where 1,000 is no multiple of ``n``.
+    """Sigmas of ``n`` steps, ``[n + 1]``; the DDIM schedule may have more, as in the webui, where 1,000 is no
+    multiple of ``n``.
 
     Args:
         name: one of :data:`NAMES` but ``Automatic``, which the sampler resolves.

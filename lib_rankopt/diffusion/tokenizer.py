@@ -1,7 +1,8 @@
 """CLIP's byte-pair tokenizer, over CLIP's own vocabulary (from open_clip's bundled file) or one in a folder.
 
-Own code, because transformers' class wants other files in every version and open_clip's knows only its own vocabulary; tests hold it
-equal to both. The text is cleaned as transformers' fast tokenizer does: canonical composition (NFC), one space for any white space, lower case.
+Own code, because transformers' class wants other files in every version and open_clip's knows only its own
+vocabulary; tests hold it equal to both. The text is cleaned as transformers' fast tokenizer does: canonical
+composition (NFC), one space for any white space, lower case.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.util
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from lib_rankopt.errors import MissingDependencyError, ModelError
@@ -22,7 +24,7 @@ _CLIP_MERGES = 49152 - 256 - 2
 
 
 def _bytes_to_unicode() -> dict[int, str]:
-    """GPT-2's printable stand-in for every byte: itself where it prints, otherwise the next free code point from 256 up."""
+    """GPT-2's stand-in for every byte: itself where it prints, otherwise the next code point from 256."""
     kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     table = {byte: chr(byte) for byte in kept}
     others = [byte for byte in range(256) if byte not in table]
@@ -33,12 +35,15 @@ class ClipTokenizer:
     """Text to token ids, without start, end and padding.
 
     Args:
-        vocabulary: piece to id; must hold every byte's stand-in, alone and with ``</w>``, or unknown pieces become the end token.
+        vocabulary: piece to id; must hold every byte's stand-in, alone and with ``</w>``, or unknown pieces
+            become the end token.
         merges: pairs of pieces, most frequent first.
         pad_token: piece that fills a chunk.
     """
 
-    def __init__(self, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], pad_token: str = END) -> None:
+    def __init__(
+        self, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], pad_token: str = END
+    ) -> None:
         import regex
 
         self.vocabulary = dict(vocabulary)
@@ -61,7 +66,7 @@ class ClipTokenizer:
         pieces = [self._bytes[byte] for byte in word.encode("utf-8")]
         pieces[-1] += "</w>"
         while len(pieces) > 1:
-            best = min(zip(pieces, pieces[1:]), key=lambda pair: self._ranks.get(pair, len(self._ranks)))  # noqa: B905
+            best = min(pairwise(pieces), key=lambda pair: self._ranks.get(pair, len(self._ranks)))
             if best not in self._ranks:
                 break
             pieces = _merged(pieces, best)
@@ -71,7 +76,6 @@ class ClipTokenizer:
 def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
     merged: list[str] = []
     for piece in pieces:
-        # the last piece may itself be a merge of this round, which equals no first half of the same pair twice over
         if merged and merged[-1] == pair[0] and piece == pair[1]:
             merged[-1] = pair[0] + pair[1]
         else:

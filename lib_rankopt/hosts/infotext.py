@@ -10,7 +10,8 @@ from typing import Any
 def infotext(prompt: str, negative_prompt: str, parameters: Mapping[str, Any]) -> str:
     """``prompt``, ``Negative prompt: …`` and one line ``key: value, …``; values of ``None`` are left out.
 
-    Values with a comma, colon or line break are quoted as JSON, as the webui does (``modules/infotext_utils.py``).
+    Values with a comma, colon or line break are quoted as JSON, as the webui does
+    (``modules/infotext_utils.py``).
     """
     line = ", ".join(f"{key}: {_quoted(value)}" for key, value in parameters.items() if value is not None)
     negative = f"\nNegative prompt: {negative_prompt}" if negative_prompt else ""

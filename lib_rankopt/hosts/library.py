@@ -40,7 +40,8 @@ class ModelLibrary:
     Not thread-safe for loading; the host calls :meth:`load` under its lock.
 
     Args:
-        folder: searched, with its sub-folders, for single files and diffusers folders; ``None`` for the pocket model only.
+        folder: searched, with its sub-folders, for single files and diffusers folders; ``None`` for the
+            pocket model only.
         default: a name, or a path to a model outside ``folder``.
     """
 
@@ -64,8 +65,10 @@ class ModelLibrary:
         """
         paths = self._paths()
         chosen = self._default if name is None else name
-        if name is None and chosen not in paths and not paths:
-            raise NotFoundError("there is no model: the pocket model's files are missing, and no models folder was given")
+        if not paths and chosen == POCKET:
+            raise NotFoundError(
+                "there is no model: the pocket model's files are missing, and the models folder holds none"
+            )
         check_model_name(chosen, list(paths))
         return paths[chosen]
 
@@ -94,7 +97,9 @@ class ModelLibrary:
         if known.sha256 is None:
             known.sha256 = sha256_of(path)
         config = known.config
-        return ModelIdentity(self.name(name), known.sha256, config.family, config.prediction_type or "epsilon")
+        return ModelIdentity(
+            self.name(name), known.sha256, config.family, config.prediction_type or "epsilon"
+        )
 
     def settled(self, name: str | None) -> bool:
         """Whether the model's prediction type is known without running it."""
@@ -147,7 +152,9 @@ class ModelLibrary:
         if self._extra is not None:
             found[str(self._extra)] = self._extra
         if self.folder is not None:
-            found.update((path.relative_to(self.folder).as_posix(), path) for path in _models_under(self.folder))
+            found.update(
+                (path.relative_to(self.folder).as_posix(), path) for path in _models_under(self.folder)
+            )
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,8 +34,8 @@ _WAIT_SECONDS = 0.1
 class StandaloneHost(Host):
     """Generates with a model of its own.
 
-    One request runs at a time; a second one waits for the first to be exhausted or closed. Models are loaded at the first image and
-    stay in memory until another one is asked for.
+    Requests from several threads take turns, batch by batch. A model is loaded at the first image and stays
+    in memory until another one is asked for; a request that is still under way keeps its own until it ends.
 
     Args:
         models_dir: folder with single files and diffusers folders, searched with its sub-folders.
@@ -120,7 +121,9 @@ class StandaloneHost(Host):
         refuse_extra_networks(request.prompt, "prompt")
         refuse_extra_networks(request.negative_prompt, "negative_prompt")
         if request.extra:
-            raise InvalidInputError(f"extra holds {', '.join(sorted(request.extra))}, but the standalone host takes no extra values")
+            raise InvalidInputError(
+                f"extra holds {', '.join(sorted(request.extra))}, but the standalone host takes no extra values"
+            )
         shape = self.latent_shape(request.width, request.height, request.model)
         check_latents(request.latents, len(request.seeds), shape)
 
@@ -159,15 +162,25 @@ class StandaloneHost(Host):
     ) -> Iterator[GeneratedImage]:
         from lib_rankopt.hosts.standalone_run import StandaloneRun
 
-        self._take_turn(cancel)
-        try:
+        with self._turn(cancel):
             model = self._library.load(request.model, self.device, self.dtype)
-            identity = self._library.identity(request.model)
-            yield from StandaloneRun(model, identity, request, progress, cancel, on_step).images()
-        finally:
-            self._lock.release()
+            images = StandaloneRun(
+                model, self._library.identity(request.model), request, progress, cancel, on_step
+            ).images()
+        while True:
+            # not held while the consumer has the image: one that never comes back must not block the others
+            with self._turn(cancel):
+                image = next(images, None)
+            if image is None:
+                return
+            yield image
 
-    def _take_turn(self, cancel: threading.Event | None) -> None:
+    @contextlib.contextmanager
+    def _turn(self, cancel: threading.Event | None) -> Iterator[None]:
         while not self._lock.acquire(timeout=_WAIT_SECONDS):
             if cancel is not None and cancel.is_set():
-                raise GenerationInterrupted("interrupted while another request was running; no image was begun")
+                raise GenerationInterrupted("interrupted while waiting for another request")
+        try:
+            yield
+        finally:
+            self._lock.release()

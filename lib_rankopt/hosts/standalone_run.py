@@ -21,7 +21,13 @@ from lib_rankopt.diffusion.noise import start_noise
 from lib_rankopt.diffusion.samplers import Plan, plan
 from lib_rankopt.diffusion.sampling import OnStep, Step, sample
 from lib_rankopt.errors import GenerationError, GenerationInterrupted
-from lib_rankopt.hosts.base import GeneratedImage, GenerationRequest, ModelIdentity, Progress, ProgressCallback
+from lib_rankopt.hosts.base import (
+    GeneratedImage,
+    GenerationRequest,
+    ModelIdentity,
+    Progress,
+    ProgressCallback,
+)
 from lib_rankopt.hosts.infotext import infotext
 
 if TYPE_CHECKING:
@@ -40,11 +46,15 @@ class Reporter:
         self._fraction = 0.0
         self._started = time.monotonic()
 
-    def report(self, batch: int, step: int, steps: int, previews: dict[int, Image.Image] | None = None) -> None:
+    def report(
+        self, batch: int, step: int, steps: int, previews: dict[int, Image.Image] | None = None
+    ) -> None:
         """Report ``step`` of ``steps`` for ``batch`` images under way beyond those done."""
         if self._callback is None:
             return
-        self._fraction = max(self._fraction, min(1.0, (self.done + batch * step / max(steps, 1)) / self.total))
+        self._fraction = max(
+            self._fraction, min(1.0, (self.done + batch * step / max(steps, 1)) / self.total)
+        )
         elapsed = time.monotonic() - self._started
         eta = elapsed * (1 - self._fraction) / self._fraction if self._fraction > 0 else None
         self._callback(Progress(self._fraction, step, steps, self.done, self.total, eta, previews or {}))
@@ -102,7 +112,11 @@ class StandaloneRun:
         request, config = self.request, self.model.config
         if request.latents is not None:
             return request.latents.detach().to("cpu", torch.float32).clone()
-        shape = (config.latent_channels, request.height // config.downscale, request.width // config.downscale)
+        shape = (
+            config.latent_channels,
+            request.height // config.downscale,
+            request.width // config.downscale,
+        )
         return start_noise(request.seeds, shape)
 
     def _prepare(self) -> tuple[Plan, CFGDenoiser]:
@@ -114,7 +128,12 @@ class StandaloneRun:
         kind = LCMDenoiser if lcm else Denoiser
         denoiser = kind(model.predict, schedule, model.config.prediction_type or "epsilon")
         steps = plan(
-            request.sampler, request.scheduler, request.steps, schedule, family=model.config.family, eta=request.eta
+            request.sampler,
+            request.scheduler,
+            request.steps,
+            schedule,
+            family=model.config.family,
+            eta=request.eta,
         )
         return steps, CFGDenoiser(denoiser, cond, uncond, request.cfg_scale, self._check)
 
@@ -136,7 +155,14 @@ class StandaloneRun:
         seeds = [self.request.seeds[i] for i in rows]
         try:
             with torch.inference_mode():
-                return sample(self.plan, self._denoiser, self._latents[rows.start : rows.stop], seeds, on_step, self.model.device)
+                return sample(
+                    self.plan,
+                    self._denoiser,
+                    self._latents[rows.start : rows.stop],
+                    seeds,
+                    on_step,
+                    self.model.device,
+                )
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -146,7 +172,8 @@ class StandaloneRun:
         release(self.model.device)
         if len(rows) == 1:
             raise GenerationError(
-                f"out of memory with a single image of {self.request.width}×{self.request.height}: choose a smaller size or model ({failure})"
+                f"out of memory with a single image of {self.request.width}×{self.request.height}: "
+                f"choose a smaller size or model ({failure})"
             )
         return None
 
@@ -168,7 +195,9 @@ class StandaloneRun:
             ) from error
         self.reporter.done += 1
         self.reporter.report(0, self.plan.steps, self.plan.steps)
-        return GeneratedImage(index, image, self._latents[index], self.request.seeds[index], self._parameters(index))
+        return GeneratedImage(
+            index, image, self._latents[index], self.request.seeds[index], self._parameters(index)
+        )
 
     def _parameters(self, index: int) -> str:
         request, eta = self.request, self.plan.eta
@@ -186,8 +215,12 @@ class StandaloneRun:
                 "Seed": request.seeds[index],
                 "Size": f"{request.width}x{request.height}",
                 "Model hash": self.identity.sha256[:10],
-                "Model": self.identity.name.rsplit("/", 1)[-1].removesuffix(".safetensors").removesuffix(".ckpt"),
-                "Clip skip": request.clip_skip if request.clip_skip > 1 and self.model.config.family == "sd1" else None,
+                "Model": self.identity.name.rsplit("/", 1)[-1]
+                .removesuffix(".safetensors")
+                .removesuffix(".ckpt"),
+                "Clip skip": request.clip_skip
+                if request.clip_skip > 1 and self.model.config.family == "sd1"
+                else None,
                 "RNG": "CPU",
                 "Eta DDIM" if request.sampler == "DDIM" else "Eta": eta if eta != default_eta else None,
                 "Rank-Optimize latent": digest,
@@ -197,7 +230,7 @@ class StandaloneRun:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch ran out of memory, on any device; the CPU's and MPS's allocators raise plain ``RuntimeError``."""
+    """Whether torch ran out of memory; on the CPU and MPS that is a plain ``RuntimeError``."""
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return True
     text = str(error).lower()

@@ -1,4 +1,7 @@
-"""Checks of a generation request that need no model; every host can use them. Messages name the field, the value and what is allowed."""
+"""Checks of a generation request that need no model, for every host.
+
+Messages name the field, the value seen and what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,9 @@ def check_size(width: Any, height: Any) -> None:
         _integer(field, value, *SIZE_RANGE)
         if value % SIZE_STEP:
             near = max(SIZE_RANGE[0], round(value / SIZE_STEP) * SIZE_STEP)
-            raise InvalidInputError(f"{field} is {value}, but must be a multiple of {SIZE_STEP}; {near} would do")
+            raise InvalidInputError(
+                f"{field} is {value}, but must be a multiple of {SIZE_STEP}; {near} would do"
+            )
 
 
 def check_steps(steps: int, sampler: str, least: int) -> None:
@@ -76,7 +81,9 @@ def check_seeds(seeds: Sequence[int]) -> None:
         raise InvalidInputError("seeds is empty; give one seed per image")
     for i, seed in enumerate(seeds):
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-            raise InvalidInputError(f"seeds[{i}] is {seed!r}, but must be a whole number from 0 to {MAX_SEED}")
+            raise InvalidInputError(
+                f"seeds[{i}] is {seed!r}, but must be a whole number from 0 to {MAX_SEED}"
+            )
 
 
 def check_latents(latents: Tensor | None, count: int, shape: tuple[int, int, int]) -> None:
@@ -104,19 +111,28 @@ def check_latents(latents: Tensor | None, count: int, shape: tuple[int, int, int
     finite = torch.isfinite(latents).flatten(1).all(dim=1)
     if not finite.all():
         rows = [i for i, ok in enumerate(finite.tolist()) if not ok]
-        raise InvalidInputError(f"latents holds not-a-number or infinite values in row {', '.join(map(str, rows[:8]))}")
+        raise InvalidInputError(
+            f"latents holds not-a-number or infinite values in row {', '.join(map(str, rows[:8]))}"
+        )
 
 
-def check_name(field: str, value: Any, known: Sequence[str], error: type[Exception] = InvalidInputError) -> None:
+def check_name(
+    field: str, value: Any, known: Sequence[str], error: type[Exception] = InvalidInputError
+) -> None:
     """Check that a name is known.
 
     Raises:
-        InvalidInputError: with the closest names, or all if none is close; or another error that is asked for.
+        InvalidInputError: with the closest names, or all if none is close; or another error that is asked
+            for.
     """
     if value in known:
         return
     close = difflib.get_close_matches(str(value), known, n=3, cutoff=0.5)
-    allowed = f"did you mean {' or '.join(repr(name) for name in close)}?" if close else f"known: {', '.join(known) or 'none'}"
+    allowed = (
+        f"did you mean {' or '.join(repr(name) for name in close)}?"
+        if close
+        else f"known: {', '.join(known) or 'none'}"
+    )
     raise error(f"{field} {value!r} is not known; {allowed}")
 
 

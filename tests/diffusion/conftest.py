@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib_rankopt.diffusion.loading import StableDiffusion, alphas_cumprod, load
 from lib_rankopt.diffusion.config import BetaSchedule
 from lib_rankopt.diffusion.denoiser import NoiseSchedule
+from lib_rankopt.diffusion.loading import StableDiffusion, alphas_cumprod, load
 from tests.diffusion.tiny import write_checkpoint
 
 

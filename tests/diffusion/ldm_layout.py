@@ -1,4 +1,4 @@
-"""Names and shapes of original (LDM) checkpoints, written down from the architecture and not from any converter."""
+"""Names and shapes of original (LDM) checkpoints, written from the architecture, not from a converter."""
 
 from __future__ import annotations
 
@@ -94,7 +94,13 @@ def unet(layout: UNetLayout, prefix: str = "model.diffusion_model.") -> Shapes:
     number = 0
     for level in reversed(range(len(layout.mults))):
         for i in range(layout.blocks + 1):
-            _resnet(shapes, f"output_blocks.{number}.0", width + skips.pop(), base * layout.mults[level], embedding)
+            _resnet(
+                shapes,
+                f"output_blocks.{number}.0",
+                width + skips.pop(),
+                base * layout.mults[level],
+                embedding,
+            )
             width, place = base * layout.mults[level], 1
             if layout.depth[level]:
                 _transformer(shapes, f"output_blocks.{number}.1", width, layout.depth[level], layout)
@@ -125,7 +131,10 @@ def _vae_middle(shapes: Shapes, name: str, width: int) -> None:
 
 
 def vae(
-    channels: int = 128, mults: tuple[int, ...] = (1, 2, 4, 4), blocks: int = 2, prefix: str = "first_stage_model."
+    channels: int = 128,
+    mults: tuple[int, ...] = (1, 2, 4, 4),
+    blocks: int = 2,
+    prefix: str = "first_stage_model.",
 ) -> Shapes:
     shapes: Shapes = {}
     widths = [channels * mult for mult in mults]

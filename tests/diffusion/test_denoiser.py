@@ -44,7 +44,9 @@ def noisy(n: int) -> Tensor:
     return torch.randn((n, 4, 8, 8), generator=torch.Generator().manual_seed(1)) * 5
 
 
-@pytest.mark.parametrize(("kind", "wrapper"), [("epsilon", "CompVisDenoiser"), ("v_prediction", "CompVisVDenoiser")])
+@pytest.mark.parametrize(
+    ("kind", "wrapper"), [("epsilon", "CompVisDenoiser"), ("v_prediction", "CompVisVDenoiser")]
+)
 def test_equals_k_diffusions_wrapper(kind: str, wrapper: str, alphas: Tensor, levels: NoiseSchedule) -> None:
     reference = getattr(kdiffusion.module("external"), wrapper)(Reference(alphas), quantize=False)
     x = noisy(len(SIGMAS))
@@ -55,7 +57,9 @@ def test_equals_k_diffusions_wrapper(kind: str, wrapper: str, alphas: Tensor, le
 def test_timesteps_and_levels_equal_k_diffusions(alphas: Tensor, levels: NoiseSchedule) -> None:
     reference = kdiffusion.module("external").CompVisDenoiser(Reference(alphas), quantize=False)
     everything = torch.cat([torch.logspace(-3, 2, 200), levels.sigmas])
-    torch.testing.assert_close(levels.sigma_to_t(everything), reference.sigma_to_t(everything), rtol=0, atol=2e-3)
+    torch.testing.assert_close(
+        levels.sigma_to_t(everything), reference.sigma_to_t(everything), rtol=0, atol=2e-3
+    )
     t = torch.linspace(0, 999, 333)
     torch.testing.assert_close(levels.t_to_sigma(t), reference.t_to_sigma(t))
     torch.testing.assert_close(levels.uniform_sigmas(17), reference.get_sigmas(17))
@@ -121,5 +125,5 @@ def test_lcm_boundary_condition_fades_the_input_out(alphas: Tensor) -> None:
 
 
 def test_an_unknown_prediction_type_is_refused(levels: NoiseSchedule) -> None:
-    with pytest.raises(ModelError, match="flow.*epsilon, v_prediction"):
+    with pytest.raises(ModelError, match=r"flow.*epsilon, v_prediction"):
         Denoiser(net, levels, "flow")

@@ -18,7 +18,8 @@ assert kdiffusion.module() is sampling
 
 HOSTED = """
 import importlib.machinery, importlib.util, sys
-# what a host has done before us: its own k_diffusion, here the installed one under a package without an __init__
+# what a host has done before us: its own k_diffusion, here the installed one under a package without an
+# __init__
 spec = importlib.util.find_spec("k_diffusion")
 package = importlib.machinery.ModuleSpec("k_diffusion", None, is_package=True)
 package.submodule_search_locations = list(spec.submodule_search_locations)
@@ -57,7 +58,9 @@ else:
 
 
 def run(code: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

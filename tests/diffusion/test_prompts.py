@@ -71,7 +71,9 @@ def test_a_chunk_has_start_end_and_padding() -> None:
     assert empty_chunk(clip_tokenizer("!")).tokens[:4] == (49406, 49407, 0, 0)
 
 
-@pytest.mark.parametrize(("words", "expected"), [(0, 1), (1, 1), (75, 1), (76, 2), (150, 2), (151, 3), (2000, 27)])
+@pytest.mark.parametrize(
+    ("words", "expected"), [(0, 1), (1, 1), (75, 1), (76, 2), (150, 2), (151, 3), (2000, 27)]
+)
 def test_long_prompts_are_cut_every_75_tokens(words: int, expected: int) -> None:
     made = chunks(" ".join(["cat"] * words), clip_tokenizer())
     assert len(made) == expected

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from lib_rankopt.diffusion import kdiffusion, samplers, schedules
-from lib_rankopt.diffusion.denoiser import CFGDenoiser, Conditioning, Denoiser, LCMDenoiser, LCMSchedule, NoiseSchedule
+from lib_rankopt.diffusion.denoiser import (
+    CFGDenoiser,
+    Conditioning,
+    Denoiser,
+    LCMDenoiser,
+    LCMSchedule,
+    NoiseSchedule,
+)
 from lib_rankopt.diffusion.extra_samplers import ddim_timesteps
 from lib_rankopt.diffusion.noise import ImageNoise, start_noise
 from lib_rankopt.diffusion.samplers import Plan, plan
@@ -29,13 +36,19 @@ def levels_for(name: str, alphas: Tensor) -> NoiseSchedule:
     return LCMSchedule(alphas) if name == "LCM" else NoiseSchedule(alphas)
 
 
-def guided(name: str, alphas: Tensor, predict: Callable[..., Tensor] = net, scale: float = 3.0) -> CFGDenoiser:
+def guided(
+    name: str, alphas: Tensor, predict: Callable[..., Tensor] = net, scale: float = 3.0
+) -> CFGDenoiser:
     kind = LCMDenoiser if name == "LCM" else Denoiser
     return CFGDenoiser(kind(predict, levels_for(name, alphas)), context(0.1), context(-0.1), scale)
 
 
 def run(
-    name: str, alphas: Tensor, seeds: tuple[int, ...] = SEEDS, noise: Tensor | None = None, eta: float | None = None
+    name: str,
+    alphas: Tensor,
+    seeds: tuple[int, ...] = SEEDS,
+    noise: Tensor | None = None,
+    eta: float | None = None,
 ) -> Tensor:
     steps = plan(name, "Automatic", STEPS, levels_for(name, alphas), eta=eta)
     return sample(steps, guided(name, alphas), start_noise(seeds, SHAPE) if noise is None else noise, seeds)
@@ -73,7 +86,9 @@ def test_deterministic_samplers_depend_on_the_latent_only(name: str, alphas: Ten
     assert torch.equal(both[0], both[1])
 
 
-def k_diffusion_directly(function: str, alphas: Tensor, sigmas: Tensor, noise: Tensor, **arguments: object) -> Tensor:
+def k_diffusion_directly(
+    function: str, alphas: Tensor, sigmas: Tensor, noise: Tensor, **arguments: object
+) -> Tensor:
     """The reference: k-diffusion's own wrapper and sampler, guidance written out."""
     wrapper = kdiffusion.module("external").CompVisDenoiser(Reference(alphas), quantize=False)
 
@@ -105,7 +120,9 @@ def test_euler_a_draws_as_the_webuis_generators_do(alphas: Tensor) -> None:
         return torch.stack([torch.randn(SHAPE, generator=g) for g in generators])
 
     noise = draw()
-    sigmas = kdiffusion.module("external").CompVisDenoiser(Reference(alphas), quantize=False).get_sigmas(STEPS)
+    sigmas = (
+        kdiffusion.module("external").CompVisDenoiser(Reference(alphas), quantize=False).get_sigmas(STEPS)
+    )
     expected = k_diffusion_directly("sample_euler_ancestral", alphas, sigmas, noise, noise_sampler=draw)
     torch.testing.assert_close(run("Euler a", alphas), expected, rtol=1e-4, atol=1e-4)
 
@@ -136,7 +153,9 @@ def test_ddim_equals_diffusers_scheduler(eta: float, alphas: Tensor) -> None:
     noise = ImageNoise(SEEDS, SHAPE)
     x = noise.next()
     start = x.clone()
-    for t in scheduler.timesteps[:-1]:  # the webui stops at timestep 1, where the scheduler still takes a step to 0
+    for t in scheduler.timesteps[
+        :-1
+    ]:  # the webui stops at timestep 1, where the scheduler still takes a step to 0
         cond, uncond = (net(x, t.expand(len(x)), context(v).rows(len(x))) for v in (0.1, -0.1))
         eps = uncond + 3.0 * (cond - uncond)
         x = scheduler.step(eps, int(t), x, eta=eta, variance_noise=noise.next()).prev_sample
@@ -246,7 +265,7 @@ def test_a_step_may_stop_the_run(alphas: Tensor) -> None:
 
 @pytest.mark.parametrize("name", ["Euler a", "DPM2 a", "DPM++ 2S a", "DPM++ SDE", "LCM", "DDIM"])
 def test_replacing_rows_in_place_moves_the_lineage(name: str, alphas: Tensor) -> None:
-    """The hook for selection: slot 0 goes on from slot 1 and ends where a run does that began there with slot 0's noise."""
+    """Slot 0 goes on from slot 1, and ends where a run does that began there with slot 0's noise."""
     ours = plan(name, "Automatic", STEPS, levels_for(name, alphas), eta=1.0)
     noise = start_noise((1, 2), SHAPE)
 

@@ -88,7 +88,9 @@ def test_a_reduced_vocabulary_still_reads_any_text() -> None:
     assert small.end_id not in small.encode("кошка 🦊")
 
 
-@pytest.mark.parametrize("content", [None, "{", '{"model": {}}', '{"model": {"vocab": {"a": 0}, "merges": []}}'])
+@pytest.mark.parametrize(
+    "content", [None, "{", '{"model": {}}', '{"model": {"vocab": {"a": 0}, "merges": []}}']
+)
 def test_a_broken_folder_is_named(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "tokenizer.json").write_text(content)

@@ -63,7 +63,7 @@ model:
 
 
 def random_state(shapes: Shapes, seed: int = 0) -> dict[str, Tensor]:
-    """Weights that keep activations near unit size: norms near 1, matrices scaled by their fan-in, small biases."""
+    """Weights that keep activations near unit size."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, shape in sorted(shapes.items()):
