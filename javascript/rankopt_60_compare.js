@@ -152,8 +152,8 @@
 
     ns.openBlind = function (state) {
         const {study} = state.data;
-        if (!study.start_image || !study.now_image || study.start_image === study.now_image) {
-            ns.toast('Rank at least two rounds first, so that there is a start and a now to compare.');
+        if (!study.now_image) {
+            ns.toast('Rank at least one round first: there is nothing yet to compare the start with.');
             return;
         }
         new Blind(state);

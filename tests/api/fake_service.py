@@ -260,12 +260,13 @@ class FakeService(FakeState):
     # -- blind test
     def start_blind(self, study: str, trials: int = 8) -> BlindTrial:
         with self._lock:
-            view = self.get(study)
-            if not view.start_image or view.start_image == view.now_image:
-                raise ConflictError("Rank at least two rounds first: there is no 'now' to compare the start with.")
+            now = self.get(study).now_image
+            if not now:
+                raise ConflictError("There is nothing to compare the start with yet; rank at least one round first.")
+            start = next(c["image"] for c in self._find(study, 0)["candidates"] if c["image"] not in (None, now))
             test = uuid.uuid4().hex[:12]
             sides = [random.Random(f"{test}{i}").random() < 0.5 for i in range(trials)]
-            pair = (view.start_image, view.now_image)
+            pair = (start, now)
             self.blind_tests[test] = {"study": study, "sides": sides, "pair": pair, "answers": {}}
             trial = self.next_trial(test)
             assert trial is not None

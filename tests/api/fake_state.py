@@ -16,6 +16,7 @@ from tests.api import fake_pictures
 
 OPEN = ("ready", "interrupted", "failed")
 FAIL = "out of memory"  # a prompt that says so fails after one image
+SLOW = "slow"  # a prompt that says so takes two seconds per image
 
 
 class FakeState:
@@ -125,12 +126,13 @@ class FakeState:
         threading.Thread(target=self._generate, args=(study, item, self._job), daemon=True).start()
 
     def _generate(self, study: str, item: dict[str, Any], job: dict[str, Any]) -> None:
+        seconds = 2.0 if SLOW in self._studies[study]["settings"]["prompt"] else self.image_seconds
         for number, candidate in enumerate(item["candidates"]):
             if FAIL in self._studies[study]["settings"]["prompt"] and number == 1:
                 self._fail(study, item, job)
                 return
             for step in range(4):
-                time.sleep(self.image_seconds / 4)
+                time.sleep(seconds / 4)
                 with self._lock:
                     if study in self._cancel or item["status"] == "discarded":
                         self._finish(study, item, job, "interrupted")

@@ -17,7 +17,7 @@ class Board:
         self.page, self.url = page, url
         self.errors: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.set_default_timeout(15000)
+        page.set_default_timeout(60000)
 
     def open(self) -> None:
         """Load the page and wait for board and form."""

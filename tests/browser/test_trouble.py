@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 
-def test_interrupt_leaves_what_is_there_to_rank(open_board, own_server):
-    board = open_board(own_server.url)
+def test_interrupt_leaves_what_is_there_to_rank(open_board, shared_server):
+    board = open_board(shared_server.url)
     board.new_study("a slow valley")
     board.page.wait_for_function("document.querySelectorAll('.ro-card.ro-loaded:not(.ro-waiting)').length >= 2")
     assert board.page.is_visible(".ro-meter")
@@ -61,7 +61,7 @@ def test_an_answer_that_comes_too_late_is_said_and_nothing_breaks(open_board, sh
 
 def test_server_killed_in_mid_round_and_started_again(open_board, own_server):
     board = open_board(own_server.url)
-    board.new_study("a valley with a power cut")
+    board.new_study("a slow valley with a power cut")
     board.page.wait_for_function("document.querySelectorAll('.ro-card.ro-loaded:not(.ro-waiting)').length >= 2")
     own_server.kill()
     board.wait_text("The server is away", ".ro-banner")
