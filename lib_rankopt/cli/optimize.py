@@ -109,9 +109,14 @@ def _write_result(service: StudyService, study: StudyView, arguments: Namespace)
 
 def _control(service: StudyService, study: StudyView, arguments: Namespace, images: int) -> None:
     """Best of as many fresh seeds, under the same settings, the same sampler noise and the same scorer."""
+    from lib_rankopt import scorers
     from lib_rankopt.evaluation.control import best_of_n
+    from lib_rankopt.studies.settings import request
 
-    result = best_of_n(service.host, service.get(study.id).settings, arguments.scorer, images)
+    settings = service.get(study.id).settings
+    scorer = scorers.create(arguments.scorer)
+    template = request(settings, seeds=(settings.seed,))
+    result = best_of_n(service.host, template, lambda batch: scorer.score(batch, settings.prompt), images)
     if arguments.json:
         print_json({"control": "best-of-n", "images": images, "best": round(result.best, 4)})
     else:
