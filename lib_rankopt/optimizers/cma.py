@@ -23,7 +23,6 @@ from . import ranking, shell
 from ._protocol import RoundOptimizer, require
 from .base import OptimizerSettings, OptimizerState, Proposal
 
-
 _LEAST = 4  # the library's update needs at least three points
 
 

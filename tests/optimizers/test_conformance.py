@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.optimizers import conformance
-from tests.optimizers.conformance import SHAPE
 
 from lib_rankopt.optimizers import create, names
+from tests.optimizers import conformance
+from tests.optimizers.conformance import SHAPE
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in names()),
