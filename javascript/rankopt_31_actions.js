@@ -108,14 +108,14 @@
                 ns.toast('There is nothing to answer yet.');
                 return;
             }
+            if (state.data.study.auto) this.takeOver();
             const shown = round.order.filter((id) => round.candidates.find((one) => one.id === id).image);
             const started = this.readyAt.get(state.draftKey(round));
             const latency = started === undefined ? null : Math.round(performance.now() - started);
             const body = {kind, tiers, shown, token: token(), latency_ms: latency};
             const draftKey = state.draftKey(round);
             const answered = {...round, status: 'answered', tiers, answered_by: 'me', best: tiers.length ? tiers[0][0] : round.incumbent};
-            const rounds = [...state.data.rounds.slice(0, -1), answered];
-            if (!state.data.study.auto) rounds.push(placeholder(round));
+            const rounds = [...state.data.rounds.slice(0, -1), answered, placeholder(round)];
             state.update({rounds, draft: [], tie: false, focus: null});
             this.answer(round, body, () => {
                 ns.shelf.set(draftKey, null);

@@ -80,6 +80,8 @@
             return true;
         };
         overlay.open(h('h2', {}, title), ...[content].flat(), h('div', {class: 'ro-choices'}, buttons));
+        const safe = buttons.find((one) => one.classList.contains('ro-primary'));
+        if (safe) safe.focus(); // a second Enter must not choose the first button
         return overlay;
     }
 

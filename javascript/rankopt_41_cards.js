@@ -14,7 +14,7 @@
         constructor(grid, id) {
             this.grid = grid;
             this.id = id;
-            this.image = h('img', {class: 'ro-image', alt: '', draggable: 'false', onload: () => mark(this.element, 'ro-loaded', true)});
+            this.image = h('img', {class: 'ro-image', alt: '', draggable: 'false', onload: () => mark(this.element, 'ro-loaded', true), onerror: () => this.again()});
             this.badge = h('span', {class: 'ro-badge', 'aria-hidden': 'true'});
             this.keycap = h('kbd', {class: 'ro-place', 'aria-hidden': 'true'});
             this.crown = h('span', {class: 'ro-crown', title: 'The incumbent: the best so far, shown again'}, icon('crown'));
@@ -33,6 +33,15 @@
                 event.currentTarget.blur();
                 run();
             }}, icon(name));
+        }
+
+        /** An image that did not come (the server was away) is asked for again. */
+        again() {
+            const {wanted} = this;
+            if (!wanted || !wanted.includes('/images/')) return;
+            setTimeout(() => {
+                if (this.wanted === wanted) this.image.src = `${wanted}?again=${Date.now()}`;
+            }, 1500);
         }
 
         click(event) {

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from lib_rankopt.hosts.base import Host
 
 
+KINDS = (int, float, bool, str)
+
+
 @dataclass(frozen=True)
 class OptionInfo:
     """One setting of an optimiser. ``kind`` is ``int``, ``float``, ``bool``, ``str`` or ``choice`` (then see ``choices``)."""
@@ -76,6 +79,7 @@ def options_of(settings: type) -> tuple[OptionInfo, ...]:
 
 def _option(item: dataclasses.Field[Any], hint: Any) -> OptionInfo:
     default = item.default if item.default is not dataclasses.MISSING else None
-    choices = tuple(str(value) for value in get_args(hint)) if isinstance(default, str) else ()
-    kind = "choice" if choices else hint.__name__ if hint in (int, float, bool) else "str"
-    return OptionInfo(item.name, kind, default, item.metadata.get("help", ""), choices)
+    inner = [one for one in get_args(hint) if one is not type(None)]
+    choices = tuple(str(one) for one in inner) if isinstance(default, str) else ()
+    plain = hint if hint in KINDS else next((one for one in inner if one in KINDS), str)
+    return OptionInfo(item.name, "choice" if choices else plain.__name__, default, item.metadata.get("help", ""), choices)

@@ -1,4 +1,4 @@
-"""The API over the fake service, in this process."""
+"""The API in this process."""
 
 from __future__ import annotations
 
@@ -42,21 +42,30 @@ class Api:
         raise AssertionError("the round was not finished within 20 s")
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[FakeService]:
-    """A fake service with quick images."""
-    service = FakeService(tmp_path, image_seconds=0.004)
-    yield service
-    service.close()
+@pytest.fixture(params=["fake", "real"])
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """The stand-in and, where its packages are installed, the real service: the same tests hold both."""
+    if request.param == "fake":
+        opened: Any = FakeService(tmp_path, image_seconds=0.004)
+    else:
+        pytest.importorskip("torch", reason="the real service needs torch")
+        pytest.importorskip("sqlalchemy", reason="the real service needs SQLAlchemy")
+        from lib_rankopt.studies.service import StudyService
+        from tests.studies.fakes import Brightness, FakeHost
+
+        opened = StudyService(tmp_path, FakeHost(), scorers={"clip": Brightness})
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
-def make_api(service: FakeService) -> Iterator[Callable[..., Api]]:
+def make_api(service: Any) -> Iterator[Callable[..., Api]]:
     """Build an API over the service: ``make_api(auth={…})``."""
     clients = []
 
     def make(**options: Any) -> Api:
-        app = build_app(service, host_info=HOST_INFO, **options)  # type: ignore[arg-type]
+        info = HOST_INFO if isinstance(service, FakeService) else None
+        app = build_app(service, host_info=info, **options)
         client = TestClient(app, base_url="http://localhost:7861", raise_server_exceptions=False)
         clients.append(client)
         return Api(client)

@@ -1,7 +1,7 @@
 """A stand-in for ``StudyService`` without torch or a database: same calls, same records, same errors.
 
-It keeps its state in one JSON file, so that the browser tests can kill and restart the server. Where the real service is
-installed, ``test_fake_agrees.py`` holds the two against each other.
+It keeps its state in one JSON file, so that the browser tests can kill and restart the server. ``test_routes.py`` runs over it and over
+the real service, so that the two cannot drift apart.
 """
 
 from __future__ import annotations

@@ -10,6 +10,14 @@ import time
 import pytest
 
 from lib_rankopt import errors
+from tests.api.fake_service import FakeService
+
+
+@pytest.fixture
+def service(tmp_path):
+    """The stand-in is enough here: nothing gets past the border."""
+    return FakeService(tmp_path, image_seconds=0.004)
+
 
 CASES = [
     (errors.InvalidInputError, 422), (errors.NotFoundError, 404), (errors.ConflictError, 409), (errors.ModelError, 422),

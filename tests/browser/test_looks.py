@@ -9,9 +9,17 @@ import pytest
 
 CONTRAST = """() => {
     const channel = value => { value /= 255; return value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4; };
-    const light = color => { const [r, g, b] = color.match(/[0-9.]+/g).map(Number); return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b); };
-    const solid = one => { for (; one; one = one.parentElement) {
-        const fill = getComputedStyle(one).backgroundColor; if (!/, 0\\)$|transparent/.test(fill)) return fill; } return 'rgb(255, 255, 255)'; };
+    const light = color => {
+        const [r, g, b] = color.match(/[0-9.]+/g).map(Number);
+        return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+    };
+    const solid = one => {
+        for (; one; one = one.parentElement) {
+            const fill = getComputedStyle(one).backgroundColor;
+            if (!/, 0\\)$|transparent/.test(fill)) return fill;
+        }
+        return 'rgb(255, 255, 255)';
+    };
     return ['.ro-name', '.ro-meta', '.ro-placed', '[data-command=skip]', '[data-command=confirm]'].map(name => {
         const one = document.querySelector(name);
         const [a, b] = [light(getComputedStyle(one).color), light(solid(one))].sort((x, y) => y - x);
@@ -62,7 +70,8 @@ def test_a_phone_needs_no_sideways_scrolling(open_board, shared_server):
     board.page.locator(".ro-pick").nth(1).tap()
     keep(board, "phone-ranked")
     assert board.page.evaluate("document.documentElement.scrollWidth") <= 360
-    small = "list => list.filter(one => one.offsetParent && Math.min(one.offsetWidth, one.offsetHeight) < 32).map(one => one.className)"
+    small = """list => list.filter(one => one.offsetParent && Math.min(one.offsetWidth, one.offsetHeight) < 32)
+        .map(one => one.className)"""
     assert board.page.eval_on_selector_all(".ro-root button:not(.ro-status button)", small) == []
     widths = board.page.eval_on_selector_all(".ro-card", "list => list.map(one => one.offsetWidth)")
     assert min(widths) >= 140
@@ -83,7 +92,8 @@ def test_reduced_motion_is_respected(open_board, shared_server):
     board = open_board(shared_server.url, reduced_motion="reduce")
     board.new_study("a calm valley")
     board.wait_ready()
-    moving = "list => list.filter(one => getComputedStyle(one).animationName !== 'none' || parseFloat(getComputedStyle(one).transitionDuration) > 0).length"
+    moving = """list => list.map(one => getComputedStyle(one))
+        .filter(one => one.animationName !== 'none' || parseFloat(one.transitionDuration) > 0).length"""
     assert board.page.eval_on_selector_all(".ro-root *", moving) == 0
 
 
@@ -91,7 +101,8 @@ def test_every_control_has_a_name(open_board, shared_server):
     board = open_board(shared_server.url)
     board.new_study("a valley for all")
     board.wait_ready()
-    nameless = "list => list.filter(one => !(one.getAttribute('aria-label') || one.textContent.trim() || one.title)).map(one => one.outerHTML)"
+    nameless = """list => list.filter(one => !(one.getAttribute('aria-label') || one.textContent.trim() || one.title))
+        .map(one => one.outerHTML)"""
     assert board.page.eval_on_selector_all(".ro-root button", nameless) == []
     label = board.page.get_attribute(".ro-pick", "aria-label")
     assert label == "Image 1, not ranked"
