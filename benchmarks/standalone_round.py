@@ -41,9 +41,9 @@ def random_pocket(folder: Path) -> Path:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from lib_rankopt.diffusion.pocket import architecture
+    from lib_rankopt.diffusion.pocket import architecture, tokenizer_dir
 
-    tokenizer = Path(architecture.__file__).parent / "weights" / "tokenizer"
+    tokenizer = tokenizer_dir()
     vocabulary = json.loads((tokenizer / "vocab.json").read_text(encoding="utf-8"))
     UNet2DConditionModel(**architecture.UNET_CONFIG).save_pretrained(folder / "unet")
     AutoencoderKL(**architecture.VAE_CONFIG).save_pretrained(folder / "vae")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
 from PIL import Image
@@ -9,6 +11,8 @@ from torch import Tensor
 
 from lib_rankopt.diffusion.loading import StableDiffusion
 from lib_rankopt.errors import GenerationError
+
+logger = logging.getLogger("rankopt.diffusion")
 
 _TINY_VAE = 5_000_000  # parameters; below, decoding a preview costs less than a sampler step
 _PREVIEW_CELLS = 64 * 64
@@ -30,13 +34,20 @@ _LINEAR = {
 def decode(model: StableDiffusion, latent: Tensor) -> Image.Image:
     """Decode one clean latent ``[C, h, w]``.
 
+    Several published VAEs overflow in half precision; such a one is moved to float32 at the first such image.
+
     Raises:
-        GenerationError: the decoder returned not-a-number, as SDXL's and some SD1 VAEs do in half precision.
+        GenerationError: the decoder returned not-a-number in float32 too.
     """
-    pixels = model.decode(latent[None].to(model.device))[0]
+    batch = latent[None].to(model.device)
+    pixels = model.decode(batch)
+    if not torch.isfinite(pixels).all() and next(model.vae.parameters()).dtype != torch.float32:
+        logger.warning("the VAE overflowed in half precision and now runs in float32")
+        model.vae.float()
+        pixels = model.decode(batch)
     if not torch.isfinite(pixels).all():
-        raise GenerationError("the VAE returned not-a-number or infinite pixels; load the model in float32")
-    return _to_image(pixels)
+        raise GenerationError("the VAE returned not-a-number or infinite pixels; the checkpoint may be damaged")
+    return _to_image(pixels[0])
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_rankopt.diffusion.pocket.paths import POCKET_DIR
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.hosts.base import ModelIdentity
 from lib_rankopt.hosts.validation import check_model_name
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 POCKET = "pocket"
 _SUFFIXES = (".safetensors", ".ckpt")
-_POCKET_HOME = Path(__file__).parent.parent / "diffusion" / "pocket"
 logger = logging.getLogger("rankopt.hosts")
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -160,10 +160,8 @@ class ModelLibrary:
 
 def pocket_path() -> Path | None:
     """The embedded model's file, or ``None`` in a checkout without it."""
-    for folder in (_POCKET_HOME, _POCKET_HOME / "weights"):
-        if (folder / "pocket.safetensors").is_file():
-            return folder / "pocket.safetensors"
-    return None
+    path = POCKET_DIR / "pocket.safetensors"
+    return path if path.is_file() else None
 
 
 def _is_model(path: Path) -> bool:
