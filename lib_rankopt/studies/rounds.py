@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import ConflictError, NotFoundError, RankOptError
 from lib_rankopt.store import DuplicateToken, StaleRevision, derive
-from lib_rankopt.store.records import UNFINISHED, CandidateRecord, EventDraft, EventRecord, RoundRecord, new_id
+from lib_rankopt.store.records import UNFINISHED, CandidateRecord, EventDraft, EventRecord, RoundRecord, RoundState, new_id
 from lib_rankopt.studies import answers
 from lib_rankopt.studies import settings as settings_module
 from lib_rankopt.studies.feedback import feedback_of, tiers_from_labels
@@ -32,10 +32,10 @@ class Rounds:
     """The life of rounds. Thread-safe.
 
     Args:
-        finished: called in the worker's thread when a round became ready to be answered.
+        finished: called in the worker's thread with the state in which a round was left.
     """
 
-    def __init__(self, room: Room, worker: Worker, finished: Callable[[RoundRecord], None]) -> None:
+    def __init__(self, room: Room, worker: Worker, finished: Callable[[RoundRecord, RoundState], None]) -> None:
         self._room, self._worker, self._finished = room, worker, finished
 
     # -- starting
@@ -139,8 +139,9 @@ class Rounds:
         self._worker.submit(Job(record.study, record.id, lambda job: self._run(job, record)))
 
     def _run(self, job: Job, record: RoundRecord) -> None:
-        if run_round(self._room, job, record) == "ready":
-            self._finished(record)
+        state = run_round(self._room, job, record)
+        if state is not None:
+            self._finished(record, state)
 
     def _is_orphan(self, record: RoundRecord) -> bool:
         """Whether nobody generates this unfinished round any more."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lib_rankopt.hosts.base import Host
     from lib_rankopt.scorers.base import Scorer
-    from lib_rankopt.store.records import RoundRecord
+    from lib_rankopt.store.records import RoundRecord, RoundState
     from lib_rankopt.studies.views import (
         Answer,
         BlindResult,
@@ -311,8 +311,12 @@ class StudyService:
         for place, job in enumerate(waiting, 1):
             self._room.board.update(job.study, queue_position=place)
 
-    def _round_finished(self, record: RoundRecord) -> None:
-        self._auto.step(record.study)
+    def _round_finished(self, record: RoundRecord, state: RoundState) -> None:
+        if state == "ready":
+            self._auto.step(record.study)
+        else:
+            failed = self.round(record.study, record.index).error if state == "failed" else None
+            self._auto.stop(record.study, f"The automatic mode stopped: {failed}" if failed else None)
 
 
 def _environment() -> dict[str, str]:
