@@ -133,8 +133,8 @@ def _propagate(covariance: Floats, offset: Floats, tau: Floats, nu: Floats, swee
     """Expectation propagation for a ~ N(offset, covariance) given a > 0, one rank-one update per statement and sweep."""
     tau, nu = tau.copy(), nu.copy()
     sigma, mean, log_det = covariance.copy(), offset.copy(), 0.0
-    for s in np.flatnonzero(tau):
-        log_det += _update(sigma, mean, int(s), float(tau[s]), float(nu[s]))
+    for known in np.flatnonzero(tau).tolist():
+        log_det += _update(sigma, mean, known, float(tau[known]), float(nu[known]))
     for _ in range(sweeps):
         change = 0.0
         for s in range(len(tau)):

@@ -91,7 +91,7 @@ class RankStep(RoundOptimizer):
         """Angle between the centre and the next candidates, in radians."""
         if self._set.spread is not None:
             return float(self._set.spread)
-        best = (2.0 * self._noise**2) ** 0.25
+        best = math.sqrt(math.sqrt(2.0) * self._noise)
         return self._scale * min(max(best, 0.1), 0.85)
 
     def _propose(self, n: int) -> list[Proposal]:
@@ -130,7 +130,8 @@ class RankStep(RoundOptimizer):
 
     def _remember(self, proposals: list[Proposal], answer: ranking.Answer) -> dict[int, int]:
         """Store the latents of a round, and return the number of each shown candidate's latent."""
-        points, new = {}, []
+        points: dict[int, int] = {}
+        new: list[Tensor] = []
         for i in answer.shown:
             if proposals[i].origin == "incumbent" and self._known_best is not None:
                 points[i] = self._known_best
