@@ -72,7 +72,7 @@
     /** A button with an icon, a text and its key; after a click by pointer the focus goes back to the board, so that keys go on working. */
     function button(label, key, onclick, options) {
         const given = options || {};
-        const keycap = key ? h('kbd', {'aria-hidden': 'true'}, key) : null;
+        const keycap = key ? h('kbd', {'aria-hidden': 'true'}, key === 'Escape' ? 'Esc' : key) : null;
         const inside = [given.icon ? icon(given.icon) : null, given.iconOnly ? null : h('span', {class: 'ro-label'}, label), keycap];
         const title = key ? `${label} (${key})` : label;
         return h('button', {

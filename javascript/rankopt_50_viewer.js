@@ -58,7 +58,7 @@
             this.active = 0;
             this.overlay = new ns.Overlay('Zoomed images', 'ro-viewer');
             this.overlay.onKey = (command, event) => this.key(command, event);
-            this.stage = h('div', {class: 'ro-stage'});
+            this.stage = h('div', {class: 'ro-stage', tabindex: '-1'});
             this.film = h('div', {class: 'ro-film', role: 'group', 'aria-label': 'Images of this round'});
             this.modes = [[1, 'one', 'One'], [2, 'split', 'Two side by side'], [4, 'four', 'Four']].map(([number, name, label]) => {
                 const element = button(label, null, () => this.show(number), {icon: name, iconOnly: true});
@@ -71,6 +71,7 @@
                 h('span', {class: 'ro-hint'}, '1–9 rank · R this one · Shift ties · ← → move · Tab pane · C how many · + − zoom'),
                 button('Close', 'Esc', () => this.overlay.close(), {icon: 'close', iconOnly: true})),
             this.stage, this.film);
+            this.stage.focus();
             this.show(panes);
         }
 

@@ -38,7 +38,8 @@
                 this.element.append(chip);
                 this.element.scrollTo({left: this.element.scrollWidth, top: this.element.scrollHeight});
             }
-            const best = round.candidates.find((one) => one.id === round.best);
+            const first = round === this.state.current ? this.state.data.draft.flat()[0] : null;
+            const best = round.candidates.find((one) => one.id === (round.best || first));
             set(chip.firstChild, 'src', best && best.image ? this.state.api.image(best.image) : null);
             text(chip.lastChild, round.index + 1);
             mark(chip, 'ro-here', shown && shown.index === round.index);

@@ -89,7 +89,7 @@
             const fraction = working && live ? progress.fraction : 0;
             this.fill.style.transform = `scaleX(${fraction})`;
             set(this.meter, 'aria-valuenow', Math.round(fraction * 100));
-            text(this.words, working ? workingWords(progress, live, current) : restWords(round));
+            text(this.words, working ? workingWords(progress, live, current) : (data.looking === null ? restWords(round) : ''));
             set(this.stop, 'hidden', !working);
         }
 
@@ -141,7 +141,7 @@
             const total = round ? round.candidates.length : 0;
             text(this.placed, open ? hint(placed, total, data.tie) : '');
             const label = this.next.querySelector('.ro-label');
-            text(label, !current ? 'First round' : (current.status === 'answered' ? 'Next round' : 'Confirm, next round'));
+            text(label, data.looking !== null ? 'Back to now' : !current ? 'First round' : (current.status === 'answered' ? 'Next round' : 'Confirm, next round'));
             mark(this.next, 'ro-ready', open && placed > 0);
         }
     }

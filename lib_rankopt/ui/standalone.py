@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rankopt.ui")
 
 PORT = 7861
-OWN_PAGE = "<style>.gradio-container{max-width:none!important}footer{display:none!important}</style>"
+OWN_PAGE = """<style>.gradio-container{max-width:none!important}footer{display:none!important}
+@media(max-width:760px){.gradio-container,.gradio-container :is(main,.main,.wrap):has(#rankopt_tab){padding:6px!important}}</style>"""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 

@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Server:
-    """The page over the fake service; can be killed and started again on the same port and folder."""
+    """The page; can be killed and started again on the same port and folder."""
 
     def __init__(self, folder: Path, image_seconds: float) -> None:
         self.folder, self.image_seconds = folder, image_seconds
@@ -43,7 +43,7 @@ class Server:
     def start(self) -> None:
         """Start and wait until the API answers."""
         command = [
-            sys.executable, "-m", "tests.browser.serve_fake", str(self.port), str(self.folder),
+            sys.executable, "-m", "tests.browser.serve", str(self.port), str(self.folder),
             "--image-seconds", str(self.image_seconds),
         ]  # fmt: skip
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
