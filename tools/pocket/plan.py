@@ -22,12 +22,12 @@ class Plan:
     judge_holdout_seed: int = 4
     vae_steps: int = 3_200  # encoder, with a short decoder
     vae_batch: int = 24
-    decoder_steps: int = 1_600
+    decoder_steps: int = 900
     decoder_batch: int = 8
     text_steps: int = 350
-    clip_steps: int = 3_000
-    judge_steps: int = 2_000
-    unet_steps: int = 7_000
+    clip_steps: int = 1_200
+    judge_steps: int = 900
+    unet_steps: int = 3_000
     unet_batch: int = 64
     seed: int = 0
     merges: int = 2_048  # how many of CLIP's BPE merges the tokenizer keeps
@@ -41,6 +41,6 @@ class Plan:
 def tiny(work: Path, out: Path) -> Plan:
     """A build of seconds, for the tests: everything runs, nothing is learnt."""
     return Plan(
-        work=work, out=out, renders=64, holdout=32, judge_renders=64, vae_steps=2, vae_batch=4, decoder_steps=2, decoder_batch=4, text_steps=2,
-        clip_steps=2, judge_steps=2, unet_steps=2, unet_batch=4,
+        work=work, out=out, renders=64, holdout=32, judge_renders=64, vae_steps=2, vae_batch=4,
+        decoder_steps=2, decoder_batch=4, text_steps=2, clip_steps=2, judge_steps=2, unet_steps=2, unet_batch=4,
     )  # fmt: skip

@@ -60,7 +60,7 @@ def make_latents(plan: Plan) -> None:
     model = vae.load_vae(plan.file("encoder.safetensors"), plan.device)
     means, deviations = vae.encode(model, np.load(plan.file("renders.npy")), plan.device)
     log.info("latents: deviation %.3f, noise %.3f", means.float().std(), deviations.float().mean())
-    save_file({"means": means, "deviations": deviations}, plan.file("latents.safetensors"))
+    save_file({"means": means.contiguous(), "deviations": deviations.contiguous()}, plan.file("latents.safetensors"))
 
 
 def make_decoder(plan: Plan) -> None:

@@ -66,14 +66,15 @@ def train(
     betas: tuple[float, float] = (0.9, 0.99),
 ) -> None:
     """AdamW with warm-up and cosine decay over `loss(step) -> (loss, figures to log)`."""
-    optimizer = optimizer or torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], rate, betas=betas, weight_decay=weight_decay)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = optimizer or torch.optim.AdamW(parameters, rate, betas=betas, weight_decay=weight_decay)
     started, sums = time.monotonic(), {}
     for step in range(first, steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * cosine(step, steps)
         value, figures = loss(step)
         value.backward()
-        nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if average is not None:

@@ -21,7 +21,10 @@ from tools.pocket.training import Average, batches, train
 
 log = logging.getLogger("rankopt.pocket.unet")
 
-GAMMA = 5.0  # of min-SNR weighting
+GAMMA = 5.0  # of min-SNR weighting (Hang et al. 2023, eq. 9, written for the error in epsilon)
+# At SNR below 1 the error in epsilon says next to nothing about the picture: at t = 999 an error of 0.005 is one of 1 in x0, and it is
+# there that the background's colour is decided. So below 1 the error in x0 counts (Salimans and Ho 2022, "truncated SNR"), up to a limit.
+MAX_WEIGHT = 60.0
 
 
 def alphas_cumprod() -> Tensor:
@@ -54,7 +57,7 @@ def new_unet() -> UNet2DConditionModel:
 class Resume:
     """Saves and restores a run, so that a killed build goes on where it was."""
 
-    def __init__(self, path: Path, every: int = 500) -> None:
+    def __init__(self, path: Path, every: int = 250) -> None:
         self.path, self.every = path, every
 
     def load(self, model: torch.nn.Module, average: Average, optimizer: torch.optim.Optimizer) -> int:
@@ -109,7 +112,7 @@ def train_unet(plan: Plan, scenes: Scenes, latents: tuple[Tensor, Tensor], conte
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * epsilon
         answer = model(noisy, times, context.to(device), return_dict=False)[0]
         ratio = (alpha / (1 - alpha)).flatten()
-        weight = ratio.clamp(max=GAMMA) / ratio
+        weight = (ratio.clamp(1.0, GAMMA) / ratio).clamp(max=MAX_WEIGHT)
         error = (answer - epsilon).square().mean((1, 2, 3))
         return (weight * error).mean(), {"mse": error.mean().item()}
 

@@ -14,7 +14,7 @@ UNET_CONFIG: dict[str, Any] = {
     "sample_size": LATENT_SIZE,
     "in_channels": 4,
     "out_channels": 4,
-    "block_out_channels": (32, 64, 128, 128),
+    "block_out_channels": (64, 128, 64, 64),
     "layers_per_block": 2,
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
