@@ -119,6 +119,14 @@ class EventsPart:
             found = [event_of(row) for query in queries for row in connection.execute(query)]
         return sorted(found, key=lambda e: e.number)
 
+    def events_back(self, study: str, rater: str, before: int | None = None, limit: int = 50) -> list[EventRecord]:
+        query = select(_events).where(_events.c.study == study, _events.c.rater == rater)
+        if before is not None:
+            query = query.where(_events.c.number < before)
+        with self._db.read() as connection:
+            rows = connection.execute(query.order_by(_events.c.number.desc()).limit(limit))
+            return [event_of(row) for row in rows]
+
     def event_by_token(self, study: str, token: str) -> EventRecord | None:
         query = select(_events).where(_events.c.study == study, _events.c.token == token)
         with self._db.read() as connection:

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
         BlindRecord,
         CandidateRecord,
         EventDraft,
+        EventKind,
         EventRecord,
         History,
         RoundRecord,
+        RoundSnapshot,
         RoundState,
         ScoreRecord,
         StudyRecord,
@@ -71,8 +73,12 @@ class Store(ABC):
         """Delete a study with all its rows; return hashes of images and of latents that no other study refers to."""
 
     @abstractmethod
-    def count_images(self, study: str) -> int:
-        """Return how many different images a study has, discarded rounds left out."""
+    def counts(self, study: str, answering: Sequence[EventKind]) -> tuple[int, int, int]:
+        """Return how many rounds, answered rounds and different images a study has, discarded rounds left out.
+
+        Args:
+            answering: the kinds of events of which one that stands answers a round.
+        """
 
     @abstractmethod
     def unused(self, images: set[str], latents: set[str]) -> tuple[set[str], set[str]]:
@@ -102,6 +108,14 @@ class Store(ABC):
     @abstractmethod
     def round(self, study: str, index: int) -> RoundRecord:
         """Return the round of that index that is not discarded."""
+
+    @abstractmethod
+    def round_by_id(self, round_id: str) -> RoundRecord:
+        """Return a round by its id, discarded or not."""
+
+    @abstractmethod
+    def snapshot(self, study: str, index: int) -> RoundSnapshot:
+        """Return the round of that index that is not discarded, with its study, candidates and events."""
 
     @abstractmethod
     def unfinished_rounds(self) -> list[RoundRecord]:
@@ -152,6 +166,10 @@ class Store(ABC):
     @abstractmethod
     def events(self, study: str, round_ids: Sequence[str] | None = None) -> list[EventRecord]:
         """Return a study's events in order of appending, those of some rounds only if named."""
+
+    @abstractmethod
+    def events_back(self, study: str, rater: str, before: int | None = None, limit: int = 50) -> list[EventRecord]:
+        """Return a rater's latest events, newest first, those with a number below ``before`` if that is given."""
 
     @abstractmethod
     def event_by_token(self, study: str, token: str) -> EventRecord | None:

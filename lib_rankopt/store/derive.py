@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from lib_rankopt.store.records import EventRecord
+from lib_rankopt.store.records import EventKind, EventRecord
 
-CLOSING = ("ranking", "pair", "skip", "none_better")
-LABELS = ("like", "dislike", "unlike")
+CLOSING: tuple[EventKind, ...] = ("ranking", "pair", "skip", "none_better")
+LABELS: tuple[EventKind, ...] = ("like", "dislike", "unlike")
 
 
 def standing(events: Iterable[EventRecord]) -> list[EventRecord]:
@@ -36,9 +36,3 @@ def labels(events: Iterable[EventRecord], rater: str | None = None) -> dict[int,
         if kind != "unlike":
             said.setdefault(position, set()).add(kind == "like")
     return {position: votes.pop() for position, votes in said.items() if len(votes) == 1}
-
-
-def last_of(events: Sequence[EventRecord], rater: str) -> EventRecord | None:
-    """Return the last standing event of a rater that undo may take back (a blind trial is no answer to a round)."""
-    own = [event for event in events if event.rater == rater and event.kind != "blind"]
-    return own[-1] if own else None

@@ -53,7 +53,8 @@ CREATE TABLE events (
     FOREIGN KEY (round) REFERENCES rounds (id) ON DELETE CASCADE,
     CONSTRAINT one_event_per_token UNIQUE (study, token), CONSTRAINT one_retraction_per_event UNIQUE (retracts)
 );
-CREATE INDEX events_by_round ON events (round)
+CREATE INDEX events_by_round ON events (round);
+CREATE INDEX events_by_rater ON events (study, rater, number)
 """
 
 _STEP_2 = """

@@ -165,6 +165,22 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class RoundSnapshot:
+    """One round with all that a decision about it needs, read at one moment.
+
+    Attributes:
+        last_index: index of the study's newest round.
+        events: the round's events, taken back or not.
+    """
+
+    study: StudyRecord
+    round: RoundRecord
+    candidates: tuple[CandidateRecord, ...]
+    events: tuple[EventRecord, ...]
+    last_index: int
+
+
+@dataclass(frozen=True)
 class History:
     """Rounds, candidates and events that a branch starts with, already renamed to the new study."""
 

@@ -103,6 +103,7 @@ events = Table(
     sqlite_autoincrement=True,
 )
 Index("events_by_round", events.c.round)
+Index("events_by_rater", events.c.study, events.c.rater, events.c.number)
 
 scores = Table(
     "scores",

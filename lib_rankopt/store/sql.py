@@ -12,19 +12,21 @@ from lib_rankopt.errors import NotFoundError
 from lib_rankopt.store import schema
 from lib_rankopt.store._sql_events import EventsPart
 from lib_rankopt.store._sql_extras import ExtrasPart
-from lib_rankopt.store._sql_rows import candidate_row, event_row, round_of, round_row, study_of, study_row
+from lib_rankopt.store._sql_rows import candidate_of, candidate_row, event_of, event_row, round_of, round_row, study_of, study_row
 from lib_rankopt.store.base import StaleRevision, Store
 from lib_rankopt.store.database import Database
 from lib_rankopt.store.records import (
     UNFINISHED,
     CandidateRecord,
+    EventKind,
     History,
     RoundRecord,
+    RoundSnapshot,
     RoundState,
     StudyRecord,
 )
 
-_studies, _rounds, _candidates = schema.studies, schema.rounds, schema.candidates
+_studies, _rounds, _candidates, _events = schema.studies, schema.rounds, schema.candidates, schema.events
 
 
 class SqlStore(EventsPart, ExtrasPart, Store):
@@ -80,14 +82,24 @@ class SqlStore(EventsPart, ExtrasPart, Store):
         with self._db.read() as connection:
             return self._unused(connection, images, latents)
 
-    def count_images(self, study: str) -> int:
-        query = (
+    def counts(self, study: str, answering: Sequence[EventKind]) -> tuple[int, int, int]:
+        live = (_rounds.c.study == study, _rounds.c.state != "discarded")
+        back = _events.alias()
+        rounds = select(func.count()).select_from(_rounds).where(*live)
+        answered = (
+            select(func.count(_events.c.round.distinct()))
+            .join(_rounds, _rounds.c.id == _events.c.round)
+            .where(*live, _events.c.kind.in_(list(answering)))
+            .where(~select(back.c.number).where(back.c.retracts == _events.c.number).exists())
+        )
+        images = (
             select(func.count(_candidates.c.image.distinct()))
             .join(_rounds, _rounds.c.id == _candidates.c.round)
-            .where(_rounds.c.study == study, _rounds.c.state != "discarded")
+            .where(*live)
         )
         with self._db.read() as connection:
-            return int(connection.execute(query).scalar_one())
+            one, two, three = (int(connection.execute(query).scalar_one()) for query in (rounds, answered, images))
+        return one, two, three
 
     def branches(self, study: str) -> int:
         with self._db.read() as connection:
@@ -121,6 +133,28 @@ class SqlStore(EventsPart, ExtrasPart, Store):
                 _study_row(connection, study)
                 raise NotFoundError(f"Study '{study}' has no round {index}.")
         return round_of(row)
+
+    def round_by_id(self, round_id: str) -> RoundRecord:
+        with self._db.read() as connection:
+            row = connection.execute(select(_rounds).where(_rounds.c.id == round_id)).first()
+        if row is None:
+            raise NotFoundError(f"There is no round '{round_id}'.")
+        return round_of(row)
+
+    def snapshot(self, study: str, index: int) -> RoundSnapshot:
+        newest = select(func.max(_rounds.c.idx)).where(_rounds.c.study == study, _rounds.c.state != "discarded")
+        with self._db.read() as connection:
+            found = study_of(_study_row(connection, study))
+            row = connection.execute(_live_rounds(study).where(_rounds.c.idx == index)).first()
+            if row is None:
+                raise NotFoundError(f"Study '{study}' has no round {index}.")
+            of_round = (_candidates.c.round == row.id, _events.c.round == row.id)
+            candidates = connection.execute(select(_candidates).where(of_round[0]).order_by(_candidates.c.position)).all()
+            events = connection.execute(select(_events).where(of_round[1]).order_by(_events.c.number)).all()
+            last = connection.execute(newest).scalar_one()
+        return RoundSnapshot(
+            found, round_of(row), tuple(map(candidate_of, candidates)), tuple(map(event_of, events)), int(last)
+        )
 
     def unfinished_rounds(self) -> list[RoundRecord]:
         query = select(_rounds).where(_rounds.c.state.in_(UNFINISHED)).order_by(_rounds.c.created_at)

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
     from lib_rankopt.hosts.base import Host
     from lib_rankopt.store import BlobStore, Store
-    from lib_rankopt.store.records import EventRecord, RoundRecord, StudyRecord
+    from lib_rankopt.store.records import EventRecord, RoundRecord, RoundSnapshot, StudyRecord
     from lib_rankopt.studies.presence import Presence
     from lib_rankopt.studies.progress import ProgressBoard
     from lib_rankopt.studies.replay import Replayer
     from lib_rankopt.studies.views import RoundView
+
+# Rounds that are read at once in search of the one that is wanted, which mostly is the first.
+_PAGE = 4
 
 
 @dataclass
@@ -60,9 +63,7 @@ class Room:
         for event in self.store.events(study.id, ids):
             events.setdefault(event.round, []).append(event)
         images = [c.image for some in candidates.values() for c in some if c.image]
-        scores: dict[str, dict[str, float]] = {}
-        for score in self.store.scores(images, study.settings["prompt"]):
-            scores.setdefault(score.image, {})[score.scorer] = score.value
+        scores = self._scores(images, study.settings["prompt"])
         return [
             round_view(study, r, candidates[r.id], events.get(r.id, []), scores, self.unsaved.get(r.id))
             for r in records
@@ -71,6 +72,19 @@ class Room:
     def view(self, study: StudyRecord, record: RoundRecord) -> RoundView:
         """Return one round as faces see it."""
         return self.views(study, [record])[0]
+
+    def seen(self, snapshot: RoundSnapshot, event: EventRecord) -> RoundView:
+        """Return a round as it is after ``event``, without reading it again."""
+        images = [c.image for c in snapshot.candidates if c.image]
+        scores = self._scores(images, snapshot.study.settings["prompt"])
+        error = self.unsaved.get(snapshot.round.id)
+        return round_view(snapshot.study, snapshot.round, snapshot.candidates, (*snapshot.events, event), scores, error)
+
+    def _scores(self, images: list[str], prompt: str) -> dict[str, dict[str, float]]:
+        scores: dict[str, dict[str, float]] = {}
+        for score in self.store.scores(images, prompt):
+            scores.setdefault(score.image, {})[score.scorer] = score.value
+        return scores
 
     def history(self, study: StudyRecord) -> list[Played]:
         """Return the answered rounds of a study, in order."""
@@ -94,29 +108,26 @@ class Room:
 
 
 def summarise(room: Room, study: StudyRecord) -> Summary:
-    """Return a study's figures and its first and latest best image, reading few candidates however many rounds there are."""
-    records = room.store.rounds(study.id)
-    if not records:
+    """Return a study's figures and its first and latest best image, reading few rounds however many there are."""
+    rounds, answered, images = room.store.counts(study.id, derive.CLOSING)
+    last = room.store.last_round(study.id)
+    if last is None:
         return Summary()
-    by_round: dict[str | None, list[EventRecord]] = {}
-    for event in derive.standing(room.store.events(study.id)):
-        by_round.setdefault(event.round, []).append(event)
-    answered = [r for r in records if derive.closing(by_round.get(r.id, []))]
-    last = records[-1]
+    starts = range(0, last.index + 1, _PAGE)
     return Summary(
-        rounds=len(records),
-        answered=len(answered),
-        images=room.store.count_images(study.id),
-        start_image=_first_best(room, study, answered),
-        now_image=_first_best(room, study, answered[::-1]),
+        rounds=rounds,
+        answered=answered,
+        images=images,
+        start_image=_first_best(room, study, starts, 1) if answered else None,
+        now_image=_first_best(room, study, starts, -1) if answered else None,
         busy=last.state in UNFINISHED and last.id not in room.unsaved,
     )
 
 
-def _first_best(room: Room, study: StudyRecord, records: list[RoundRecord]) -> str | None:
-    """Return the best image of the first of ``records`` that says which one is best."""
-    for record in records:
-        view = room.view(study, record)
-        if view.best is not None:
-            return next(c.image for c in view.candidates if c.id == view.best)
+def _first_best(room: Room, study: StudyRecord, starts: range, step: int) -> str | None:
+    """Return the best image of the first round that says which one is best, from the beginning or (``step`` −1) from the end."""
+    for start in starts[::step]:
+        for view in room.views(study, room.store.rounds(study.id, start, _PAGE))[::step]:
+            if view.best is not None:
+                return next(c.image for c in view.candidates if c.id == view.best)
     return None

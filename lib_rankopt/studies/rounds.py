@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import ConflictError, NotFoundError, RankOptError
-from lib_rankopt.store import DuplicateToken, StaleRevision, derive
+from lib_rankopt.store import StaleRevision, derive
 from lib_rankopt.store.records import UNFINISHED, CandidateRecord, EventDraft, EventRecord, RoundRecord, RoundState, new_id
 from lib_rankopt.studies import answers
 from lib_rankopt.studies import settings as settings_module
@@ -182,31 +182,34 @@ class Rounds:
         """
         with self._room.locked(study_id):
             for _ in range(_ATTEMPTS):
-                study = self._room.store.study(study_id)
-                record = self._room.store.round(study_id, index)
-                candidates = self._room.store.candidates([record.id])[record.id]
-                order = display_order(study.settings["seed"], index, record.size)
-                draft = answers.draft(study, record, candidates, order, answer)
-                earlier = self._room.store.event_by_token(study_id, draft.token)
-                if earlier is not None:
-                    return self._repeated(study, record, earlier, draft)
-                standing = derive.standing(self._room.store.events(study_id, [record.id]))
-                last = self._room.store.last_round(study_id)
-                answers.check_timing(record, standing, draft, last.index if last else index)
+                seen = self._room.store.snapshot(study_id, index)
+                order = display_order(seen.study.settings["seed"], index, seen.round.size)
+                draft = answers.draft(seen.study, seen.round, seen.candidates, order, answer)
                 try:
-                    self._room.store.append(draft, study.revision)
-                except (StaleRevision, DuplicateToken):
+                    answers.check_timing(seen.round, derive.standing(seen.events), draft, seen.last_index)
+                    event = self._room.store.append(draft, seen.study.revision)
+                except StaleRevision:
                     continue
-                return self._room.view(study, record)
+                except ConflictError:
+                    # Refused, unless it is an action that was taken already and is sent again.
+                    if not self._taken(study_id, draft):
+                        raise
+                    return self._room.view(seen.study, self._room.store.round(study_id, index))
+                return self._room.seen(seen, event)
         raise ConflictError("The study is being changed by others all the time; try again.")
 
-    def _repeated(self, study: StudyRecord, record: RoundRecord, earlier: EventRecord, draft: EventDraft) -> RoundView:
+    def _taken(self, study_id: str, draft: EventDraft) -> bool:
+        earlier = self._room.store.event_by_token(study_id, draft.token)
+        if earlier is None:
+            return False
         if not answers.same_answer(earlier, draft):
             raise ConflictError(f"The token '{draft.token}' was used for another answer; use a new one for each action.")
-        return self._room.view(study, record)
+        return True
 
     def undo(self, study_id: str, rater: str) -> RoundView:
         """Take back a rater's last standing answer; a round that was started from it is discarded.
+
+        A retraction carries its rater, so that the rater's own events tell which of them stand.
 
         Raises:
             ConflictError: nothing to take back, or others have answered what was built on it.
@@ -214,13 +217,8 @@ class Rounds:
         with self._room.locked(study_id):
             for _ in range(_ATTEMPTS):
                 study = self._room.store.study(study_id)
-                records = {record.id: record for record in self._room.store.rounds(study_id)}
-                live = [e for e in derive.standing(self._room.store.events(study_id)) if e.round in records]
-                event = derive.last_of(live, rater)
-                if event is None or event.round is None:
-                    raise ConflictError(f"'{rater}' has no answer in this study to take back.")
-                record = records[event.round]
-                following = self._built_on(event, record, records, live)
+                event, record = self._last_of(study_id, rater)
+                following = self._built_on(study_id, event, record)
                 try:
                     draft = EventDraft(study_id, "retraction", record.id, rater=rater, retracts=event.number)
                     self._room.store.append(draft, study.revision, discard=following.id if following else None)
@@ -231,19 +229,32 @@ class Rounds:
                 return self._room.view(study, record)
         raise ConflictError("The study is being changed by others all the time; try again.")
 
-    @staticmethod
-    def _built_on(
-        event: EventRecord, record: RoundRecord, records: dict[str, RoundRecord], live: list[EventRecord]
-    ) -> RoundRecord | None:
+    def _last_of(self, study_id: str, rater: str) -> tuple[EventRecord, RoundRecord]:
+        """Return a rater's last standing event about a round that is still there. A blind trial is no answer to a round."""
+        gone: set[int | None] = set()
+        before: int | None = None
+        while events := self._room.store.events_back(study_id, rater, before):
+            for event in events:
+                if event.kind == "retraction":
+                    gone.add(event.retracts)
+                elif event.number not in gone and event.round is not None:
+                    record = self._room.store.round_by_id(event.round)
+                    if record.state != "discarded":
+                        return event, record
+            before = events[-1].number
+        raise ConflictError(f"'{rater}' has no answer in this study to take back.")
+
+    def _built_on(self, study_id: str, event: EventRecord, record: RoundRecord) -> RoundRecord | None:
         """Return the unanswered round that was started from an answer, if there is one."""
-        later = [r for r in records.values() if r.index > record.index]
-        if event.kind in derive.LABELS or not later:
+        later = [] if event.kind in derive.LABELS else self._room.store.rounds(study_id, record.index + 1)
+        if not later:
             return None
-        answered = next((e for e in derive.closing(live) if any(e.round == r.id for r in later)), None)
-        if answered is not None:
-            number = records[answered.round or ""].index + 1
+        names = {r.id: r for r in later}
+        closing = derive.closing(derive.standing(self._room.store.events(study_id, list(names))))
+        if closing:
+            number = names[closing[0].round or ""].index + 1
             raise ConflictError(
-                f"Round {number}, which followed from this answer, was answered by '{answered.rater}'; "
+                f"Round {number}, which followed from this answer, was answered by '{closing[0].rater}'; "
                 f"take that back first, or branch from round {record.index + 1}."
             )
         return later[0]

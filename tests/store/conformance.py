@@ -150,7 +150,7 @@ class StoreConformance:
         assert store.find_image(study.id, record.recipe, a_hash(1), 8) is None
         assert store.find_image(study.id, "s" * 64, a_hash(1), 7) is None
         assert store.find_image("other", record.recipe, a_hash(1), 7) is None
-        assert store.count_images(study.id) == 1
+        assert store.counts(study.id, derive.CLOSING) == (1, 0, 1)
         assert not store.set_image(record.id, 9, a_hash(1))
 
     # -- events
@@ -209,7 +209,39 @@ class StoreConformance:
         third = add_round(store, study, 1, latent=20)
         assert [r.id for r in store.rounds(study.id)] == [first.id, third.id]
         assert store.find_image(study.id, second.recipe, a_hash(10), 7) == a_hash(50)
-        assert store.count_images(study.id) == 0
+        assert store.counts(study.id, derive.CLOSING) == (2, 0, 0)
+        assert store.round_by_id(second.id).state == "discarded"
+
+    def test_answered_rounds_are_counted_by_what_stands(self, store: Store) -> None:
+        study = store.create_study(a_study())
+        first, second = add_round(store, study), add_round(store, study, 1, latent=10)
+        event = store.append(draft(first), 2)
+        store.append(draft(first, "skip", rater="b"), 3)
+        store.append(draft(second, "like"), 4)
+        assert store.counts(study.id, derive.CLOSING)[1] == 1
+        store.append(draft(first, "retraction", retracts=event.number), 5)
+        assert store.counts(study.id, ("ranking",))[1] == 0
+        assert store.counts(study.id, derive.CLOSING)[1] == 1
+
+    def test_a_snapshot_is_one_round_whole(self, store: Store) -> None:
+        study = store.create_study(a_study())
+        record = add_round(store, study)
+        add_round(store, study, 1, latent=10)
+        written = store.append(draft(record), 2)
+        seen = store.snapshot(study.id, 0)
+        assert (seen.study, seen.round, seen.events) == (store.study(study.id), record, (written,))
+        assert (list(seen.candidates), seen.last_index) == (store.candidates([record.id])[record.id], 1)
+        for name, index in ((study.id, 2), ("nothing", 0)):
+            with pytest.raises(NotFoundError):
+                store.snapshot(name, index)
+
+    def test_a_raters_events_from_the_newest_back(self, store: Store) -> None:
+        study = store.create_study(a_study())
+        record = add_round(store, study)
+        numbers = [store.append(draft(record, "like", rater="ab"[i % 2]), 1 + i).number for i in range(6)]
+        assert [e.number for e in store.events_back(study.id, "a", limit=2)] == [numbers[4], numbers[2]]
+        assert [e.number for e in store.events_back(study.id, "a", before=numbers[2])] == [numbers[0]]
+        assert store.events_back(study.id, "c") == []
 
     def test_one_of_many_threads_wins_a_revision(self, store: Store) -> None:
         study = store.create_study(a_study())

@@ -32,14 +32,6 @@ def test_raters_who_disagree_leave_no_label() -> None:
     assert derive.labels(events, "b") == {0: False, 1: True}
 
 
-def test_undo_takes_the_raters_own_last_event_but_no_blind_trial() -> None:
-    events = [event(1, "ranking"), event(2, "like", rater="b"), event(3, "blind")]
-    last = derive.last_of(events, "me")
-    assert last is not None
-    assert last.number == 1
-    assert derive.last_of(events, "nobody") is None
-
-
 @given(st.lists(st.tuples(st.sampled_from(["like", "dislike", "unlike"]), st.integers(0, 3)), max_size=30))
 def test_retracting_everything_leaves_nothing(said: list[tuple[str, int]]) -> None:
     events = [event(i, kind, position) for i, (kind, position) in enumerate(said)]

@@ -216,13 +216,17 @@ def test_bad_blind_tests(service: StudyService, host: FakeHost) -> None:
     assert service.blind_result(trial.test).answered == 0
 
 
+def _answer_all(service: StudyService, study: str, trials: int) -> None:
+    trial = service.start_blind(study, trials)
+    for index in range(trials):
+        service.answer_trial(trial.test, index, "left")
+        service.next_trial(trial.test)
+
+
 def test_images_of_a_blind_test_that_cannot_be_made(service: StudyService, host: FakeHost) -> None:
     study = service.create(replace(SETTINGS, candidates=2))
     play(service, study.id, 2, choose=lambda _: 0)
     host.fail = {0: GenerationError("not a number")}
     with pytest.raises(GenerationError, match="not a number"):
-        test = service.start_blind(study.id, 9).test
-        for index in range(9):
-            service.answer_trial(test, index, "left")
-            service.next_trial(test)
+        _answer_all(service, study.id, 9)
     assert service.get(study.id).answered == 2
