@@ -102,7 +102,7 @@
 
         /** The stored draft of a round, or the one at hand if it is the same round. */
         draftOf(round) {
-            return round ? ns.ranking.clean(shelf.get(this.draftKey(round)), round.order) : [];
+            return round && round.status !== 'answered' ? ns.ranking.clean(shelf.get(this.draftKey(round)), round.order) : [];
         }
 
         // -- reading
@@ -153,11 +153,12 @@
             const before = this.current;
             const kept = rounds.filter((round) => round.status !== 'discarded');
             const now = kept[kept.length - 1] || null;
-            const same = before && now && this.draftKey(before) === this.draftKey(now) && before.status !== 'answered';
-            const lost = before && !before.placeholder && this.data.draft.length && !same && before.study === study.id;
+            const still = before && now && this.draftKey(before) === this.draftKey(now) && now.status !== 'answered';
+            const open = before && !before.placeholder && before.status !== 'answered' && before.study === study.id;
+            const lost = open && !still && this.data.draft.length;
             const looking = kept.some((round) => round.index === this.data.looking) ? this.data.looking : null;
-            this.update({study, rounds: kept, looking, draft: same ? this.data.draft : this.draftOf(now)});
-            if (lost) ns.toast('This round was answered in another window; here is where the study is now.');
+            this.update({study, rounds: kept, looking, draft: still ? this.data.draft : this.draftOf(now)});
+            if (lost) ns.toast('This round was answered in another window; here is where the study is now.', 'long');
         }
 
         adoptRound(round) {

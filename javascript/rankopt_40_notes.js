@@ -17,7 +17,7 @@
         const top = stack[stack.length - 1];
         (top ? top.toasts() : toasts).append(note);
         while (note.parentElement.children.length > 3) note.parentElement.firstChild.remove();
-        setTimeout(close, kind === 'error' ? 9000 : 4200);
+        setTimeout(close, kind ? 9000 : 4200);
     }
 
     /** Say an error with the server's sentence. */

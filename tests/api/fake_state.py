@@ -78,7 +78,7 @@ class FakeState:
 
     def _close(self, item: dict[str, Any], answer: Answer) -> None:
         if item["status"] not in OPEN:
-            raise ConflictError(f"Round {item['index']} is {item['status']}; it cannot be answered.")
+            raise ConflictError(f"Round {item['index'] + 1} is {item['status']}; it cannot be answered.")
         tiers = [list(tier) for tier in answer.tiers]
         best = tiers[0][0] if tiers else item["incumbent"]
         item.update(status="answered", tiers=tiers, best=best, answered_by=answer.rater)

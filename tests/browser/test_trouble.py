@@ -32,9 +32,9 @@ def test_second_tab_sees_the_answer_and_goes_on(open_board, shared_server):
     second.wait_round(1)
     second.press("5")
     first.press("2", "Enter")
+    second.wait_text("answered in another window", ".ro-toast")
     first.wait_round(2)
     second.wait_round(2)
-    second.wait_text("answered in another window", ".ro-toast")
     assert second.badges() == [""] * 8
     assert second.ids() == first.ids()
 
@@ -51,7 +51,7 @@ def test_an_answer_that_comes_too_late_is_said_and_nothing_breaks(open_board, sh
     first.wait_round(2)
     first.settled()
     second.press("5", "Enter")
-    second.wait_text("answered", ".ro-toast.ro-error")
+    second.wait_text("Round 1 is", ".ro-toast.ro-error")
     second.settled()
     second.wait_round(2)
     rounds = first.rounds()
