@@ -31,7 +31,7 @@ class GenerationError(RankOptError, RuntimeError):
     """Sampling failed: not-a-number latents, out of memory (HTTP 500)."""
 
 
-class GenerationInterrupted(RankOptError):  # noqa: N818  (an outcome that the user asked for, not a fault)
+class GenerationInterrupted(RankOptError):  # an outcome that the user asked for, not a fault
     """Sampling was stopped on request; images already yielded are whole, the others do not exist (HTTP 409)."""
 
 
