@@ -103,7 +103,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class HostDefaults:
-    """What a new study starts from on this host and model."""
+    """What a new study starts from on this host and model; ``example_prompts`` where the model knows only certain words."""
 
     width: int
     height: int
@@ -111,6 +111,7 @@ class HostDefaults:
     sampler: str
     scheduler: str
     cfg_scale: float
+    example_prompts: tuple[str, ...] = ()
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lib_rankopt.diffusion.sampling import OnStep
 
 _CFG = {"sd1": 7.0, "sd2": 7.0, "sdxl": 6.0}
-_POCKET_CFG = 5.0
+_POCKET_CFG = 2.5
 _WAIT_SECONDS = 0.1
 
 
@@ -91,8 +91,9 @@ class StandaloneHost(Host):
 
     def defaults(self, model: str | None = None) -> HostDefaults:
         config = self._library.config(model)
-        cfg = _POCKET_CFG if self._library.name(model) == POCKET else _CFG[config.family]
-        return HostDefaults(config.image_size, config.image_size, 20, "DPM++ 2M", "Karras", cfg)
+        pocket = self._library.name(model) == POCKET
+        cfg, examples = (_POCKET_CFG, _pocket_prompts()) if pocket else (_CFG[config.family], ())
+        return HostDefaults(config.image_size, config.image_size, 20, "DPM++ 2M", "Karras", cfg, examples)
 
     def identity(self, model: str | None = None) -> ModelIdentity:
         if not self._library.settled(model):
@@ -184,3 +185,11 @@ class StandaloneHost(Host):
             yield
         finally:
             self._lock.release()
+
+
+def _pocket_prompts() -> tuple[str, ...]:
+    """Captions of the pocket model, some of each style."""
+    from lib_rankopt.diffusion.pocket.words import caption
+
+    shown = (("fox", "blue"), ("hamburger", "yellow"), ("owl", "pink"), ("rocket", "black"), ("cactus", "white"), ("panda", "green"))
+    return tuple(caption(concept, ("3d", "sticker")[i % 2], ground) for i, (concept, ground) in enumerate(shown))

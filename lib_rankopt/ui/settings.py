@@ -33,13 +33,14 @@ class Form:
 def build_form(info: HostInfo, buttons: Callable[[], None]) -> Form:
     """Lay out all settings in the open gradio context; ``buttons`` lays out what stands below the prompt."""
     form = Form()
-    form.add(
-        "settings.prompt",
-        gr.Textbox(
-            label="Prompt", lines=3, elem_id="rankopt_prompt", elem_classes=["prompt"], placeholder=HELP["prompt"]
-        ),
-    )
+    examples = info.defaults.example_prompts
+    hint = f"{HELP['prompt']} For example: {examples[0]}" if examples else HELP["prompt"]
+    prompt = gr.Textbox(label="Prompt", lines=3, elem_id="rankopt_prompt", elem_classes=["prompt"], placeholder=hint)
+    form.add("settings.prompt", prompt)
     buttons()
+    if examples:
+        known = "This model knows only certain things, such as"
+        gr.Examples([[one] for one in examples], [prompt], label=known, elem_id="rankopt_examples")
     with gr.Accordion("Image", open=True, elem_id="rankopt_image_settings"):
         _prompts(form)
         _sampling(form, info)

@@ -16,12 +16,10 @@ from pathlib import Path
 
 import torch
 
-from tools.pocket import stages
-from tools.pocket.plan import Plan
+from tools.pocket import report, stages
+from tools.pocket.plan import Plan, default_plan
 
 log = logging.getLogger("rankopt.pocket.make")
-
-ROOT = Path(__file__).resolve().parents[2]
 
 STAGES = {
     "art": stages.make_art,
@@ -35,12 +33,6 @@ STAGES = {
     "judges": stages.make_judges,
     "export": stages.make_export,
 }
-
-
-def default_plan(work: Path | None = None, out: Path | None = None, device: str = "cpu") -> Plan:
-    """The build of the committed weights."""
-    out = out or ROOT / "lib_rankopt" / "diffusion" / "pocket" / "weights"
-    return Plan(work=work or ROOT / "build" / "pocket", out=out, device=device)
 
 
 def run(plan: Plan, names: list[str], redo: bool = False) -> None:
@@ -74,8 +66,6 @@ def main() -> None:
     names = arguments.stage or [*STAGES, "report"]
     run(plan, names, arguments.redo)
     if "report" in names:
-        from tools.pocket import report
-
         sys.argv = [sys.argv[0], "--work", str(plan.work)]
         report.main()
 

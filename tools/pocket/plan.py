@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -22,8 +24,8 @@ class Plan:
     judge_holdout_seed: int = 4
     vae_steps: int = 3_200  # encoder, with a short decoder
     vae_batch: int = 24
-    decoder_steps: int = 900
-    decoder_batch: int = 8
+    decoder_steps: int = 4_900
+    decoder_batch: int = 12
     text_steps: int = 350
     clip_steps: int = 600
     judge_steps: int = 900
@@ -36,6 +38,12 @@ class Plan:
         """The path of a work file, its folder made."""
         self.work.mkdir(parents=True, exist_ok=True)
         return self.work / name
+
+
+def default_plan(work: Path | None = None, out: Path | None = None, device: str = "cpu") -> Plan:
+    """The build of the committed weights."""
+    out = out or ROOT / "lib_rankopt" / "diffusion" / "pocket" / "weights"
+    return Plan(work=work or ROOT / "build" / "pocket", out=out, device=device)
 
 
 def tiny(work: Path, out: Path) -> Plan:

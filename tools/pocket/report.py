@@ -23,13 +23,13 @@ from lib_rankopt.diffusion import conditioning, loading, noise, samplers, sampli
 from lib_rankopt.diffusion.denoiser import CFGDenoiser, Conditioning, Denoiser
 from lib_rankopt.diffusion.pocket import checkpoint_path, load_clip, load_judges
 from lib_rankopt.diffusion.pocket.words import BACKGROUNDS, CONCEPTS, STYLES, caption
-from tools.pocket import render
-from tools.pocket.plan import Plan
+from tools.pocket import art, render
+from tools.pocket.plan import ROOT, Plan, default_plan
 from tools.pocket.scoring import caption_choice
 
 log = logging.getLogger("rankopt.pocket.report")
 
-SHEET = Path(__file__).resolve().parents[2] / "docs" / "images" / "pocket_contact_sheet.png"
+SHEET = ROOT / "docs" / "images" / "pocket_contact_sheet.png"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Settings:
 
     images: int = 1000
     steps: int = 20
-    guidance: float = 4.0
+    guidance: float = 2.5
     sampler: str = "DPM++ 2M"
     scheduler: str = "Karras"
     seed: int = 1000
@@ -170,8 +170,6 @@ def figures(plan: Plan, settings: Settings, sheet: Path | None) -> dict[str, obj
 
 def main() -> None:
     """The command line."""
-    from tools.pocket.make import default_plan
-
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=1000)
@@ -184,9 +182,7 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = default_plan(arguments.work)
     if not plan.file("sprites.npy").is_file():
-        from tools.pocket.stages import make_art
-
-        make_art(plan)
+        art.make_sprites(plan.file("art"), plan.file("sprites.npy"))
     settings = Settings(
         images=arguments.images,
         steps=arguments.steps,

@@ -110,7 +110,7 @@ def train_decoder(plan: Plan, pictures: np.ndarray, latents: tuple[Tensor, Tenso
         if (step + 1) % 400 == 0 or step + 1 == plan.decoder_steps:
             save_file(average.model.state_dict(), plan.file("vae.safetensors"))
 
-    train(model, loss, plan.decoder_steps, 1e-3, name="decoder", average=average, after=keep, weight_decay=0.0)
+    train(model, loss, plan.decoder_steps, 7e-4, name="decoder", average=average, after=keep, weight_decay=0.0)
 
 
 @torch.no_grad()
