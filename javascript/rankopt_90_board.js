@@ -174,6 +174,11 @@
         if (first) ns.board.begin();
     }
 
+    /** Optional numbers come from text fields, because gradio turns an empty number field into 0; what is no number is for the server to refuse. */
+    function number(value) {
+        return typeof value === 'string' && Number.isFinite(Number(value)) ? Number(value) : value;
+    }
+
     /** From the form: values in the order of the paths, see ui/settings.py. */
     ns.startStudy = function (paths, values, nobody) {
         if (!ns.board) return;
@@ -183,7 +188,7 @@
         for (const [path, value] of Object.entries(at)) {
             if (value === null || value === undefined) continue;
             if (path.startsWith('settings.')) settings[path.slice(9)] = value;
-            else if (path.startsWith(chosen)) settings.optimizer_settings[path.slice(chosen.length)] = value;
+            else if (path.startsWith(chosen) && value !== '') settings.optimizer_settings[path.slice(chosen.length)] = number(value);
         }
         const scorer = at['auto.scorer'];
         const auto = scorer && scorer !== nobody ? {scorer, rounds: at['auto.rounds']} : null;

@@ -131,6 +131,8 @@ def _option(optimizer: str, option: OptionInfo) -> Any:
         return gr.Checkbox(**shown)
     if option.kind == "choice":
         return gr.Dropdown(list(option.choices), **shown)
+    if option.kind in ("int", "float") and option.default is None:
+        return gr.Textbox(lines=1, placeholder="automatic", **{**shown, "value": ""})
     if option.kind == "int":
         return gr.Number(precision=0, **shown)
     if option.kind == "float":

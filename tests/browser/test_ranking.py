@@ -23,7 +23,7 @@ def test_three_rounds_by_keyboard_only(open_board, shared_server):
     rounds = board.rounds()
     assert [r["status"] for r in rounds] == ["answered", "answered", "answered", "ready"]
     assert rounds[0]["tiers"][:2] == [[wanted[0][0]], [wanted[0][1]]]
-    assert rounds[1]["tiers"][:2] == [[wanted[1][0], wanted[1][1]], [wanted[1][2]]]
+    assert [sorted(tier) for tier in rounds[1]["tiers"][:2]] == [sorted(wanted[1][:2]), [wanted[1][2]]]
     assert rounds[2]["tiers"][0] == [wanted[2][0]]
     assert {r["answered_by"] for r in rounds[:3]} == {"me"}
 

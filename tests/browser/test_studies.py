@@ -119,13 +119,14 @@ def test_a_failed_round_says_why_and_offers_to_try_again(open_board, shared_serv
 def test_optimizer_options_are_sent(open_board, shared_server):
     board = open_board(shared_server.url)
     board.page.click("#rankopt_optimizer_settings >> text=How rankings become")
-    board.page.fill("#rankopt_rank_step_spread input", "0.7")
+    board.page.fill("#rankopt_rank_step_spread :is(input, textarea)", "0.7")
     board.page.keyboard.press("Tab")
     board.new_study("a valley with options")
     board.wait_ready()
     settings = board.api(f"studies/{board.study}")["settings"]
     assert settings["optimizer"] == "rank_step"
     assert settings["optimizer_settings"]["spread"] == 0.7
+    assert "noise" not in settings["optimizer_settings"]  # an empty field leaves it to the optimiser
     assert (settings["width"], settings["sampler"], settings["candidates"]) == (256, "DPM++ 2M", 8)
 
 

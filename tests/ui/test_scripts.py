@@ -43,6 +43,7 @@ def test_the_style_sheet_leaves_the_rest_of_the_page_alone():
     """Every rule outside the board's container names something of ours."""
     text = (ROOT / "style.css").read_text(encoding="utf-8")
     outside = re.sub(r"/\*.*?\*/", "", text, flags=re.S).partition("\n#rankopt_board {")[0]
-    selectors = [part for rule in re.findall(r"^([^@{}\n]+)\{", outside, flags=re.M) for part in rule.split(",")]
+    rules = re.findall(r"^([^@{}\n]+)\{", outside, flags=re.M)
+    selectors = [part for rule in rules for part in re.split(r",(?![^()]*\))", rule)]
     assert selectors
     assert all("rankopt" in one for one in selectors), selectors

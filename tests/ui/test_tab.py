@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 
@@ -47,6 +48,15 @@ def test_the_host_gives_choices_and_defaults(tab):
     assert by_id["rankopt_rank_step_line_search"].value is True
     choices = [one[0] if isinstance(one, tuple) else one for one in by_id["rankopt_optimizer"].choices]
     assert choices == ["rank_step", "random_search"]
+
+
+def test_example_prompts_are_offered_where_a_model_has_some(tab):
+    assert not components(tab, gr.Dataset)
+    defaults = dataclasses.replace(HOST_INFO.defaults, example_prompts=("a 3d fox", "a sticker owl"))
+    tab = build_tab(dataclasses.replace(HOST_INFO, defaults=defaults))
+    assert [one.samples for one in components(tab, gr.Dataset)] == [[["a 3d fox"], ["a sticker owl"]]]
+    prompt = next(one for one in components(tab, gr.Textbox) if one.elem_id == "rankopt_prompt")
+    assert "a 3d fox" in prompt.placeholder
 
 
 def test_every_path_of_the_form_is_a_setting(tab):
