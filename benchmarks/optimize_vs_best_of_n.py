@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +129,7 @@ def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
         "seconds_ratio_per_image": (
             sum(r["optimize_seconds"] for r in results) / sum(r["new_images"] for r in results)
         ) / (sum(r["control_seconds"] for r in results) / sum(r["control_images"] for r in results)),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
     }
 
 
@@ -139,19 +141,31 @@ def main() -> int:
     parser.add_argument("--candidates", type=int, default=8)
     parser.add_argument("--optimizer", default="rank_step")
     parser.add_argument("--json", action="store_true", help="JSON lines only")
+    parser.add_argument("--jobs", type=int, default=1, help="pairs that run side by side, each on one thread")
     options = parser.parse_args()
-    judges = pocket.load_judges("cpu")
     results = []
-    with tempfile.TemporaryDirectory() as folder:
-        service = StudyService(Path(folder), StandaloneHost())
-        for i, prompt in enumerate(prompts(options.pairs)):
-            result = run_pair(service, judges, prompt, 1000 + i, options)
-            result["control_images"] = options.rounds * options.candidates
-            results.append(result)
-            print(json.dumps(result), flush=True) if options.json else _print_pair(result)
-        service.close()
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), _one_thread if options.jobs > 1 else None) as pool:
+        wanted = enumerate(prompts(options.pairs))
+        for done in as_completed([pool.submit(pair_alone, prompt, 1000 + i, options) for i, prompt in wanted]):
+            results.append(done.result())
+            print(json.dumps(results[-1]), flush=True) if options.json else _print_pair(results[-1])
     print(json.dumps(summary(results), indent=None if options.json else 2))
     return 0
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def pair_alone(prompt: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """One pair in a data folder of its own."""
+    judges = pocket.load_judges("cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        service = StudyService(Path(folder), StandaloneHost(device="cpu"))
+        try:
+            return run_pair(service, judges, prompt, seed, options) | {"control_images": options.rounds * options.candidates}
+        finally:
+            service.close()
 
 
 def _print_pair(r: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ class Plan:
     text_steps: int = 350
     clip_steps: int = 600
     judge_steps: int = 900
-    unet_steps: int = 11_000  # 0.7 s each on two cores; all the other stages together take about 35 minutes
+    unet_steps: int = 3_000
     unet_batch: int = 64
     seed: int = 0
     merges: int = 2_048  # how many of CLIP's BPE merges the tokenizer keeps
