@@ -14,7 +14,7 @@ _EXAMPLES = """\
 examples:
   python -m lib_rankopt serve
   python -m lib_rankopt generate --prompt "a 3d fox on a blue background" --count 8 --seed 1 --out foxes
-  python -m lib_rankopt optimize --prompt "a flat rocket" --scorer clip --rounds 10 --seed 1 --control --json
+  python -m lib_rankopt optimize --prompt "a sticker rocket on a purple background" --scorer clip --rounds 10 --seed 1 --control --json
   python -m lib_rankopt studies list
 """
 

@@ -7,7 +7,8 @@ import urllib.request
 from typing import Any
 
 READY = """number => document.querySelectorAll('.ro-grid .ro-card.ro-loaded:not(.ro-waiting)').length === number
-    && document.querySelector('.ro-meta').textContent.startsWith('Round ')"""
+    && document.querySelector('.ro-meta').textContent.startsWith('Round ')
+    && !['queued', 'generating'].includes((rankopt.board.state.shown || {}).status)"""
 
 
 class Board:
