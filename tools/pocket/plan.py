@@ -27,6 +27,7 @@ class Plan:
     decoder_steps: int = 4_900
     decoder_batch: int = 12
     text_steps: int = 350
+    captions: int = 4  # ways to say each thing that the UNet is conditioned on
     clip_steps: int = 600
     judge_steps: int = 900
     unet_steps: int = 3_000
@@ -50,5 +51,5 @@ def tiny(work: Path, out: Path) -> Plan:
     """A build of seconds, for the tests: everything runs, nothing is learnt."""
     return Plan(
         work=work, out=out, renders=64, holdout=32, judge_renders=64, vae_steps=2, vae_batch=4,
-        decoder_steps=2, decoder_batch=4, text_steps=2, clip_steps=2, judge_steps=2, unet_steps=2, unet_batch=4,
+        decoder_steps=2, decoder_batch=4, text_steps=2, captions=1, clip_steps=2, judge_steps=2, unet_steps=2, unet_batch=4,
     )  # fmt: skip

@@ -74,7 +74,7 @@ def make_unet(plan: Plan) -> None:
     tokenizer = tokenizer_of(plan)
     encoder = text.load_text(plan.file("text.safetensors"), tokenizer, plan.device)
     rows, texts = {}, []
-    for wanted, captions in text.caption_pool(4, plan.seed).items():
+    for wanted, captions in text.caption_pool(plan.captions, plan.seed).items():
         rows[wanted] = list(range(len(texts), len(texts) + len(captions)))
         texts += captions
     contexts = unet.Contexts(text.encode_texts(encoder, tokenizer, texts, plan.device), rows)

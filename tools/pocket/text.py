@@ -142,6 +142,6 @@ def caption_pool(variants: int, seed: int) -> dict[Wanted, list[str]]:
     for wanted in ((c, s, g) for c in wholes[0] for s in wholes[1] for g in wholes[2]):
         if wanted[0] is None and (wanted[1] is None) != (wanted[2] is None):
             continue
-        count = 1 if wanted == (None, None, None) else variants
-        pool[wanted] = [""] if count == 1 else [varied_caption(wanted, rng) for _ in range(count)]
+        named = wanted != (None, None, None)
+        pool[wanted] = [varied_caption(wanted, rng) for _ in range(variants)] if named else [""]
     return pool

@@ -21,6 +21,7 @@ from tools.pocket.training import Average, batches, train
 
 log = logging.getLogger("rankopt.pocket.unet")
 
+FUSED = None if torch.__version__ < (2, 4) else True  # one kernel for all weights; on the CPU since torch 2.4
 GAMMA = 5.0  # of min-SNR weighting (Hang et al. 2023, eq. 9, written for the error in epsilon)
 # At SNR below 1 the error in epsilon says next to nothing about the picture: at t = 999 an error of 0.005 is one of 1 in x0, and it is
 # there that the background's colour is decided. So below 1 the error in x0 counts (Salimans and Ho 2022, "truncated SNR"), up to a limit.
@@ -86,7 +87,7 @@ def train_unet(plan: Plan, scenes: Scenes, latents: tuple[Tensor, Tensor], conte
     device = plan.device
     model = new_unet().to(device).train()
     average = Average(model, 0.9985)
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=FUSED)
     resume = Resume(plan.file("unet_run.pt"))
     first = resume.load(model, average, optimizer)
     rng, noise = np.random.default_rng(plan.seed + first), torch.Generator(device).manual_seed(plan.seed + first)
