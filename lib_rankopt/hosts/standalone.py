@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lib_rankopt.diffusion.sampling import OnStep
 
 _CFG = {"sd1": 7.0, "sd2": 7.0, "sdxl": 6.0}
-_POCKET_CFG = 2.5
+_POCKET_CFG = 2.0  # more makes all seeds alike, and the ranking would have nothing to choose from
 _WAIT_SECONDS = 0.1
 
 

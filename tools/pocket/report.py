@@ -29,7 +29,7 @@ from tools.pocket.scoring import caption_choice
 
 log = logging.getLogger("rankopt.pocket.report")
 
-SHEET = ROOT / "docs" / "images" / "pocket_contact_sheet.png"
+SHEET = ROOT / "docs" / "images" / "pocket_contact_sheet.jpg"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Settings:
 
     images: int = 1000
     steps: int = 20
-    guidance: float = 2.5
+    guidance: float = 2.0
     sampler: str = "DPM++ 2M"
     scheduler: str = "Karras"
     seed: int = 1000
@@ -151,7 +151,7 @@ def contact_sheet(painter: Painter, path: Path, columns: int = 8, rows: int = 6,
         draw.text((x, y + side + 2), first, fill="black", font=font)
         draw.text((x, y + side + 15), f"on {second}", fill="#666666", font=font)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+    sheet.save(path, quality=88)
 
 
 def figures(plan: Plan, settings: Settings, sheet: Path | None) -> dict[str, object]:
