@@ -39,7 +39,9 @@ def make_host(arguments: Namespace) -> Host:
     """The standalone host; no weights are read before the first image."""
     from lib_rankopt.hosts.standalone import StandaloneHost
 
-    return StandaloneHost(models_dir=arguments.models_dir, device=arguments.device)
+    model = getattr(arguments, "model", "")
+    extra = {"default_model": model} if Path(model).is_absolute() else {}
+    return StandaloneHost(models_dir=arguments.models_dir, device=arguments.device, **extra)
 
 
 @contextmanager

@@ -54,10 +54,15 @@ def _add_serve(commands: Any) -> None:
     serve.set_defaults(run=_lazy("serve"))
 
 
+def _model(text: str) -> str:
+    """The name, or the whole path of a file or folder that is there."""
+    return str(Path(text).resolve()) if text and Path(text).exists() else text
+
+
 def _add_generation_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--prompt", required=True, help="what the images should show")
     command.add_argument("--negative-prompt", default="", metavar="TEXT", help="what they should not show")
-    command.add_argument("--model", default="", metavar="NAME", help="a model of --models-dir or a path (default: the pocket model)")
+    command.add_argument("--model", type=_model, default="", metavar="NAME", help="name in --models-dir or path (default: the pocket model)")
     command.add_argument("--sampler", default="", metavar="NAME", help="the webui's names, for example 'Euler a' (default: the model's)")
     command.add_argument("--scheduler", default="", metavar="NAME", help="for example Karras (default: the model's)")
     command.add_argument("--steps", type=int, default=20, help="sampler steps (default 20)")

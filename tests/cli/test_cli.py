@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -161,3 +162,14 @@ def test_pocket_export_is_a_diffusers_folder(tmp_path: Path, capsys: pytest.Capt
     assert code == 0
     assert str(tmp_path / "pocket") in out
     assert (tmp_path / "pocket" / "model_index.json").is_file()
+
+
+def test_a_model_is_given_by_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder by a relative path; the pictures are those of the embedded model."""
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "pocket", "export", "--diffusers", "folder")[0] == 0
+    for name, model in (("a", []), ("b", ["--model", "./folder"])):
+        code, _, err = run(capsys, "generate", "--prompt", PROMPT, *model, "--cfg-scale", "2", "--seed", "3", "--out", name, *QUICK)
+        assert code == 0, err
+    first, second = (np.asarray(Image.open(next(Path(name).glob("*.png"))).convert("RGB")).astype(int) for name in "ab")
+    assert abs(first - second).max() <= 1
