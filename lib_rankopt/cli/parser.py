@@ -62,7 +62,7 @@ def _model(text: str) -> str:
 def _add_generation_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--prompt", required=True, help="what the images should show")
     command.add_argument("--negative-prompt", default="", metavar="TEXT", help="what they should not show")
-    command.add_argument("--model", type=_model, default="", metavar="NAME", help="name in --models-dir or path (default: the pocket model)")
+    command.add_argument("--model", type=_model, default="", metavar="NAME", help="name in --models-dir, or path (default: pocket model)")
     command.add_argument("--sampler", default="", metavar="NAME", help="the webui's names, for example 'Euler a' (default: the model's)")
     command.add_argument("--scheduler", default="", metavar="NAME", help="for example Karras (default: the model's)")
     command.add_argument("--steps", type=int, default=20, help="sampler steps (default 20)")
