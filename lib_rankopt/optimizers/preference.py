@@ -55,7 +55,7 @@ class PreferenceModel:
         self._statements: list[tuple[int, int, int, int]] = []
         self._rounds: list[int] = []  # statements per round still in the window
         self._looks = 0
-        self._warm: tuple[Floats, Floats] = (np.zeros(0), np.zeros(0))
+        self._sites: dict[str, tuple[Floats, Floats]] = {}  # tau, nu of the last fit under each name
         self._coefficients = np.zeros(0)
         self._frozen: dict[int, float] = {}
 
@@ -82,23 +82,24 @@ class PreferenceModel:
                 self._frozen[p] = self._frozen.get(p, 0.0) + float(c)
                 self._frozen[q] = self._frozen.get(q, 0.0) - float(c)
             del self._statements[:count]
-            self._warm = (self._warm[0][count:], self._warm[1][count:])
+            self._sites = {name: (tau[count:], nu[count:]) for name, (tau, nu) in self._sites.items()}
             self._coefficients = self._coefficients[count:]
 
-    def fit(self, gram: Floats, scale: float, noise: float, sweeps: int) -> Fit:
-        """Fit with length scale ``scale`` (ℓ) and answer noise ``noise`` (σ), starting from the kept fit."""
+    def fit(self, gram: Floats, scale: float, noise: float, sweeps: int, name: str) -> Fit:
+        """Fit with length scale ``scale`` (ℓ) and answer noise ``noise`` (σ), starting where the last fit called ``name`` ended."""
         looks = self._columns()
         kernel = np.exp((gram - 1.0) / scale**2)
         covariance = _difference_covariance(kernel, looks, max(noise, _JITTER))
         frozen = self._frozen_vector(len(gram))
         value = np.einsum("ij,j->i", kernel, frozen)
         offset = value[looks.better_point] - value[looks.worse_point]
-        padded = [np.concatenate([w, np.zeros(len(offset) - len(w))]) for w in self._warm]
-        return _propagate(covariance, offset, padded[0], padded[1], sweeps)
+        tau, nu = (_padded(w, len(offset)) for w in self._sites.get(name, (np.zeros(0), np.zeros(0))))
+        fit = _propagate(covariance, offset, tau, nu, sweeps)
+        self._sites[name] = (fit.tau, fit.nu)
+        return fit
 
     def keep(self, fit: Fit) -> None:
-        """Let later fits start from ``fit``."""
-        self._warm = (fit.tau, fit.nu)
+        """Let ``fit`` answer :meth:`alpha`."""
         self._coefficients = fit.coefficients
 
     def alpha(self, count: int) -> Floats:
@@ -118,6 +119,10 @@ class PreferenceModel:
         for point, value in self._frozen.items():
             out[point] = value
         return out
+
+
+def _padded(values: Floats, count: int) -> Floats:
+    return np.concatenate([values, np.zeros(count - len(values))])
 
 
 def _difference_covariance(kernel: Floats, looks: _Looks, noise: float) -> Floats:

@@ -7,12 +7,14 @@ moves to the top of its posterior mean. In many dimensions the gradient of that 
 * the length of the step: the reward known so far, f, makes the landscape fall off as f/ℓ², so steps shrink as the search climbs
   (on a linear reward the best step is c/f, see c(m, k) in the tests);
 * memory: directions tried in earlier rounds still count, as far as the length scale ℓ says;
-* the spread: with answer noise σ, neighbours at an angle ℓ·u give the most gradient per image at u = (2σ²)^¼, the maximum of
-  u²·exp(−u²) / (1 − exp(−u²) + σ²) to leading order;
-* ℓ and σ themselves, moved every round to whichever neighbouring values make the answers most probable.
+* the spread u·ℓ: the best of 8 neighbours is highest at u = 1.4/f, which is wide at first and narrows by itself; but with answer noise σ,
+  neighbours closer than about u = (2σ²)^¼ cannot be told apart. The larger of the two is taken;
+* ℓ and σ themselves: a grid of each is weighed by how probable it makes the answers, and the weighted mean is used.
 
-Later rounds show the best image of the round before again, as the incumbent, with new neighbours of the centre
-√d·(cos(ℓu)·x + sin(ℓu)·ξ). Comparing the two is what tells luck from progress, hence σ, and how far to trust a step, hence ℓ.
+Neighbours are √d·(cos(ℓu)·x + sin(ℓu)·ξ) with directions ξ that add up to nothing: only differences can be ranked, and so these are
+larger at the same distance. Every fourth round shows the best image of the round before again, as the incumbent; a few rounds, fewer as
+time goes on, hold a neighbour at a tenth of the spread. How these two fare among the others tells luck from progress, hence σ, and how
+far to trust a step, hence ℓ; each costs the room of one new direction, which is why they are rare.
 """
 
 from __future__ import annotations
@@ -30,10 +32,13 @@ from ._protocol import RoundOptimizer, require
 from .base import OptimizerSettings, OptimizerState, Proposal
 from .preference import Floats, PreferenceModel, climb
 
-_SCALES = (0.25, 2.5)
-_NOISES = (0.01, 2.0)
-_SCALE_FACTOR, _NOISE_FACTOR = 1.2, 2.0
+_SCALES = (0.4, 0.55, 0.75, 1.05, 1.45)
+_NOISES = (0.01, 0.04, 0.15, 0.5, 1.2)
 _FIRST_SCALE, _FIRST_NOISE = 0.7, 0.3
+_LEAST_NOISE = 0.003
+_LEAST_SPREAD, _MOST_SPREAD = 0.1, 0.75  # of ℓ
+_PROBED = (2, 3, 4, 6, 8, 11, 15)  # moves after which a round holds a neighbour next to the centre
+_PROBE = 0.1  # its distance, of the spread
 _GRID = 2.0**20
 _PIECE = 4096
 
@@ -52,7 +57,9 @@ class RankStepSettings(OptimizerSettings):
     spread: float | None = field(
         default=None, metadata={"help": "angle between centre and candidates, in radians; follows the noise when not given"}
     )
-    incumbent_every: int = field(default=1, metadata={"help": "show the incumbent again in every round, every second one, … (0: never)"})
+    incumbent_every: int = field(
+        default=4, metadata={"help": "show the incumbent again in the second round and every so many rounds after it (0: never)"}
+    )
 
     def __post_init__(self) -> None:
         for name, low, high in (("noise", 0.0, 10.0), ("length_scale", 0.05, 10.0), ("spread", 0.005, 1.5)):
@@ -80,7 +87,7 @@ class RankStep(RoundOptimizer):
         self._blocks: list[Tensor] = []  # latents that were compared, one [count, d] float32 block per answered round
         self._gram = np.zeros((0, 0))
         self._scale = _FIRST_SCALE if self._set.length_scale is None else float(self._set.length_scale)
-        self._noise = _FIRST_NOISE if self._set.noise is None else max(float(self._set.noise), _NOISES[0])
+        self._noise = _FIRST_NOISE if self._set.noise is None else max(float(self._set.noise), _LEAST_NOISE)
         self._centre: Tensor | None = None
         self._known_best: int | None = None
         self._moves = 0
@@ -91,27 +98,42 @@ class RankStep(RoundOptimizer):
         """Angle between the centre and the next candidates, in radians."""
         if self._set.spread is not None:
             return float(self._set.spread)
-        best = math.sqrt(math.sqrt(2.0) * self._noise)
-        return self._scale * min(max(best, 0.1), 0.85)
+        told_apart = 0.85 * math.sqrt(math.sqrt(2.0) * self._noise)  # 0.85: the optimum beyond leading order, tuned
+        highest = 1.4 / max(self._height, 1.0)
+        return self._scale * min(max(told_apart, highest, _LEAST_SPREAD), _MOST_SPREAD)
 
     def _propose(self, n: int) -> list[Proposal]:
         if self._centre is None:
             return [Proposal(shell.fresh(self._shape, self._rng), "fresh") for _ in range(n)]
-        every = self._set.incumbent_every
-        out = []
-        if every and self._known_best is not None and self._moves % every == 0:
-            out.append(Proposal(self._latent(self._known_best), "incumbent"))
-        return out + [self._neighbour(self._centre) for _ in range(n - len(out))]
+        if self._known_best is not None and self._shows_incumbent():
+            known = Proposal(self._latent(self._known_best), "incumbent")
+            return [known, *self._neighbours(self._centre, n - 1, self.spread)]
+        if self._moves in _PROBED and n > 2:
+            probe = self._neighbours(self._centre, 1, _PROBE * self.spread)
+            return probe + self._neighbours(self._centre, n - 1, self.spread)
+        return self._neighbours(self._centre, n, self.spread)
 
-    def _neighbour(self, centre: Tensor) -> Proposal:
+    def _shows_incumbent(self) -> bool:
+        every = self._set.incumbent_every
+        return every > 0 and (self._moves - 1) % every == 0
+
+    def _neighbours(self, centre: Tensor, count: int, angle: float) -> list[Proposal]:
+        """Return ``count`` latents at ``angle`` from the centre, in new directions that add up to nothing where there are three or more."""
         x = centre.double()
-        xi = torch.randn(self._shape, generator=self._rng, dtype=torch.float32).double()
-        xi -= x * (float((xi * x).sum()) / self._dimension)
-        size = shell.norm(xi)
-        if size == 0.0:
-            return Proposal(centre, "explore")
-        xi *= self._dimension**0.5 / size
-        return Proposal(shell.project(math.cos(self.spread) * x + math.sin(self.spread) * xi), "explore")
+        noise = [torch.randn(self._shape, generator=self._rng, dtype=torch.float32).double() for _ in range(count)]
+        if count > 2:
+            mean = sum(noise[1:], noise[0]) / count
+            noise = [xi - mean for xi in noise]
+        out = []
+        for xi in noise:
+            tangent = xi - x * (float((xi * x).sum()) / self._dimension)
+            size = shell.norm(tangent)
+            if size > 0.0:
+                turned = math.cos(angle) * x + math.sin(angle) * (self._dimension**0.5 / size) * tangent
+                out.append(Proposal(shell.project(turned), "explore"))
+            else:
+                out.append(Proposal(centre, "explore"))
+        return out
 
     def _learn(self, proposals: list[Proposal], answer: ranking.Answer) -> None:
         if not ranking.edge_counts(answer).any():
@@ -156,19 +178,19 @@ class RankStep(RoundOptimizer):
         self._gram = gram
 
     def _adapt(self) -> None:
-        """Move ℓ and σ one step if a neighbouring value explains all answers better; then fit thoroughly."""
-        choices = [(self._scale, self._noise)]
+        """Weigh ℓ at the present σ, and σ at the present ℓ, by the evidence; then fit thoroughly."""
         if self._moves:  # one round of unrelated seeds tells nothing about either
-            if self._set.length_scale is None:
-                choices += [(v, self._noise) for v in _around(self._scale, _SCALE_FACTOR, _SCALES)]
-            if self._set.noise is None:
-                choices += [(self._scale, v) for v in _around(self._noise, _NOISE_FACTOR, _NOISES)]
-        if len(choices) > 1:
-            fits = [self._model.fit(self._gram, scale, noise, sweeps=2) for scale, noise in choices]
-            best = max(range(len(choices)), key=lambda i: fits[i].log_evidence + _log_prior(*choices[i]))
-            self._scale, self._noise = choices[best]
-            self._model.keep(fits[best])
-        self._model.keep(self._model.fit(self._gram, self._scale, self._noise, sweeps=6))
+            scales = _SCALES if self._set.length_scale is None else ()
+            noises = _NOISES if self._set.noise is None else ()
+            by_scale = [self._log_weight(v, self._noise, f"scale {v}") for v in scales]
+            by_noise = [self._log_weight(self._scale, v, f"noise {v}") for v in noises]
+            self._scale = _geometric_mean(scales, by_scale, self._scale)
+            self._noise = _geometric_mean(noises, by_noise, self._noise)
+        self._model.keep(self._model.fit(self._gram, self._scale, self._noise, 4, "kept"))
+
+    def _log_weight(self, scale: float, noise: float, name: str) -> float:
+        fit = self._model.fit(self._gram, scale, noise, 1, name)
+        return fit.log_evidence + _log_prior(scale, noise)
 
     def _latent(self, point: int) -> Tensor:
         for block in self._blocks:
@@ -211,10 +233,14 @@ def _products(a: Tensor, b: Tensor) -> Floats:
     return np.asarray(total.numpy())
 
 
-def _around(value: float, factor: float, limits: tuple[float, float]) -> list[float]:
-    return [v for v in (value * factor, value / factor) if limits[0] <= v <= limits[1]]
+def _geometric_mean(values: tuple[float, ...], log_weights: list[float], otherwise: float) -> float:
+    """Return the mean of ``values`` under unnormalised logarithms of weights; ``otherwise`` where there are none."""
+    if not values:
+        return otherwise
+    weights = [math.exp(w - max(log_weights)) for w in log_weights]
+    return math.exp(sum(w * math.log(v) for w, v in zip(weights, values, strict=True)) / sum(weights))
 
 
 def _log_prior(scale: float, noise: float) -> float:
     """Weak log-normal priors: answers about few rounds must not drive either to an extreme."""
-    return -0.5 * (math.log(scale / _FIRST_SCALE) / 0.5) ** 2 - 0.5 * (math.log(noise / _FIRST_NOISE) / 1.5) ** 2
+    return -0.5 * (math.log(scale / _FIRST_SCALE) / 0.5) ** 2 - 0.5 * (math.log(noise / _FIRST_NOISE) / 2.5) ** 2
