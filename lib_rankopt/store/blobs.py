@@ -125,7 +125,7 @@ class BlobStore:
         return path.is_file()
 
     def delete(self, images: set[str], latents: set[str]) -> None:
-        """Delete files; those that are gone already are no error.
+        """Delete files; those that are gone already are no error. Folders stay: another process may be about to write into them.
 
         Raises:
             StoreError: a file cannot be deleted (the others are, as far as possible).
@@ -137,9 +137,6 @@ class BlobStore:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 refused = error
-        for folder in {path.parent for path in paths}:
-            with suppress(OSError):
-                folder.rmdir()
         if refused is not None:
             raise StoreError(f"A file of the study could not be deleted: {refused}") from refused
 
@@ -172,23 +169,17 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         OSError: as the system says; no temporary file is left behind. What ``write`` raises comes through.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
-    for attempt in (1, 2):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            break
-        except FileNotFoundError:
-            # Another thread deleted the last file of this folder, and the folder with it, between our two calls.
-            if attempt == 2:
-                raise
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from lib_rankopt.errors import InvalidInputError, MissingDependencyError, StoreError
 from lib_rankopt.store import migrations
@@ -122,7 +123,7 @@ def _use_sqlite(engine: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _patiently(lambda: cursor.execute("PRAGMA journal_mode = WAL"))
         cursor.execute(f"PRAGMA synchronous = {_SYNCHRONOUS}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
@@ -132,4 +133,17 @@ def _use_sqlite(engine: Any) -> None:
         # A deferred transaction that turns into a writer fails at once when another writer is in between; beginning as a
         # writer waits its turn instead.
         writing = connection.get_execution_options().get(_WRITE, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        _patiently(lambda: connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN"))
+
+
+def _patiently(execute: Callable[[], object]) -> None:
+    """Try again while the database is locked: SQLite's own timeout does not hold while a file is turned to WAL or recovered."""
+    end = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            execute()
+            return
+        except (sqlite3.OperationalError, OperationalError) as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.01)

@@ -19,7 +19,7 @@ from tests.studies.conftest import Opener
 from tests.studies.fakes import SETTINGS, images, latents, play
 from tests.studies.player import play_until
 
-ROUNDS = 10
+ROUNDS = 40
 KILLS = 7
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
@@ -64,8 +64,9 @@ def test_nothing_acknowledged_is_lost_and_the_next_round_is_the_same(
     killed = 0
 
     def kill_soon(pid: int) -> None:
-        # Anything from "the next round's latents are being written" to "the next answer is being appended".
-        threading.Timer(rng.random() * 0.15, _kill, (pid,)).start()
+        # Anything from "the next round's latents are being written" to "an answer is being appended". A round takes at least 16 ms,
+        # so that even the last of the processes has rounds left to be killed in.
+        threading.Timer(rng.random() * 0.06, _kill, (pid,)).start()
 
     for _ in range(KILLS):
         heard, code = run(context, data, study.id, kill_soon)
