@@ -1,8 +1,9 @@
 """ZO-RankSGD on the test functions of its paper: quadratic and Rosenbrock in 100 dimensions, by points ranked.
 
 Quadratic ‖x‖² from x = 1 (f = 100), and Rosenbrock from x = 0 (f = 99). Each row is one (m, k) oracle; η is the best of a coarse grid
-by the value after the last checkpoint, as in ``docs`` of the published comparisons. A point of a gradient round or of a line search
-counts once; the images that a line-search round shows again do not count. The peer is ``cma`` with full covariance, fed ranks.
+by the value after the last checkpoint, so rows that differ by less than a factor of two are ties. A point of a gradient round or of a
+line search counts once; the images that a line-search round shows again do not count. The peer is ``cma`` with full covariance, fed
+ranks.
 
     python -m benchmarks.optimizers_d100 --points 10000 --seeds 3
 """
@@ -25,7 +26,7 @@ from lib_rankopt.optimizers.zo_ranksgd import ZORankSGD, ZORankSGDSettings
 
 DIMENSION = 100
 CHECKPOINTS = (1000, 2000, 5000, 10000, 20000)
-MU = 0.1
+MU = 0.01  # the last values are proportional to it or to its square
 Objective = Callable[[Tensor], float]
 
 
@@ -55,8 +56,8 @@ ROWS = (
     Row(10, 10, 5, 0.5), Row(10, 1, 5, 0.5), Row(10, 10, 5, 0.1),
 )  # fmt: skip
 PROBLEMS: dict[str, tuple[Objective, float, tuple[float, ...]]] = {
-    "quadratic": (quadratic, 1.0, (0.05, 0.1, 0.2, 0.4, 1.0)),
-    "rosenbrock": (rosenbrock, 0.0, (0.01, 0.03, 0.1, 0.3)),
+    "quadratic": (quadratic, 1.0, (0.005, 0.01, 0.02, 0.05, 0.1, 0.4, 1.0)),
+    "rosenbrock": (rosenbrock, 0.0, (0.001, 0.003, 0.01, 0.03, 0.1)),
 }
 
 

@@ -1,0 +1,91 @@
+"""What is particular to the default optimiser: when it shows the incumbent, where it looks, and what it learns."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lib_rankopt.optimizers import Proposal, create
+from tests.optimizers.conformance import DIMENSION, SHAPE, linear_judge, play, ranked, same
+
+
+def with_incumbent(rounds: list[list[Proposal]]) -> list[int]:
+    """The rounds, counted from 1, that hold an incumbent."""
+    return [r for r, proposals in enumerate(rounds, start=1) if any(p.origin == "incumbent" for p in proposals)]
+
+
+@pytest.mark.parametrize(("every", "rounds"), [(4, [2, 6, 10]), (1, list(range(2, 11))), (0, [])])
+def test_the_incumbent_comes_in_the_second_round_and_then_at_its_interval(every: int, rounds: list[int]) -> None:
+    optimizer = create("rank_step", SHAPE, 1, {"incumbent_every": every})
+    assert with_incumbent(play(optimizer, linear_judge(), 10)) == rounds
+
+
+def test_the_incumbent_was_seen_before_and_was_the_best_of_its_round() -> None:
+    judge = linear_judge()
+    rounds = play(create("rank_step", SHAPE, 1), judge, 2)
+    best = max(rounds[0], key=lambda p: judge(p.latent))
+    assert torch.equal(rounds[1][0].latent, best.latent)
+
+
+def test_neighbours_surround_the_centre() -> None:
+    """All at the angle of the spread, and the mean of their directions is the centre's own."""
+    optimizer = create("rank_step", SHAPE, 3, {"incumbent_every": 0})
+    play(optimizer, linear_judge(), 5)  # a fifth move has no probe after it
+    centre, angle = optimizer.incumbent, optimizer.state().values["spread"]
+    assert centre is not None
+    latents = [p.latent.double() for p in optimizer.ask(8)]
+    for x in latents:
+        assert math.acos(float((x * centre).sum()) / DIMENSION) == pytest.approx(angle, rel=1e-4)
+    mean = sum(latents[1:], latents[0]) / 8
+    # single directions are made equally long after their mean was taken out, which leaves a little
+    assert float((mean - math.cos(angle) * centre.double()).norm()) / DIMENSION**0.5 < 0.1 * math.sin(angle)
+
+
+def test_a_probe_stands_next_to_the_centre() -> None:
+    optimizer = create("rank_step", SHAPE, 3)
+    play(optimizer, linear_judge(), 2)
+    centre = optimizer.incumbent
+    assert centre is not None
+    turns = [math.acos(min(1.0, float((p.latent.double() * centre).sum()) / DIMENSION)) for p in optimizer.ask(8)]
+    assert turns[0] == pytest.approx(0.1 * turns[1], rel=1e-3)
+
+
+def test_consistent_answers_lower_the_noise_and_narrow_the_search() -> None:
+    exact, careless = create("rank_step", SHAPE, 5), create("rank_step", SHAPE, 5)
+    play(exact, linear_judge(), 12)
+    dice = torch.Generator().manual_seed(0)
+    play(careless, lambda _x: float(torch.rand(1, generator=dice)), 12)
+    learned, doubted = exact.state().values, careless.state().values
+    assert learned["noise"] < 0.15 < doubted["noise"]
+    assert learned["expected_reward"] > 1.5 * doubted["expected_reward"]
+
+
+def test_given_values_are_not_learned() -> None:
+    optimizer = create("rank_step", SHAPE, 5, {"noise": 0.5, "length_scale": 0.9})
+    play(optimizer, linear_judge(), 6)
+    assert optimizer.state().values["noise"] == 0.5
+    assert optimizer.state().values["length_scale"] == 0.9
+
+
+def test_the_number_of_threads_cannot_be_seen() -> None:
+    before, seen = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            seen.append(play(create("rank_step", (4, 64, 64), 2), lambda x: float(x.flatten()[:50].double().sum()), 8))
+    finally:
+        torch.set_num_threads(before)
+    assert all(same(a, b) for a, b in zip(*seen, strict=True))
+
+
+def test_old_rounds_leave_the_fit_but_not_the_memory() -> None:
+    """More statements than are fitted anew: the climb goes on."""
+    optimizer, judge = create("rank_step", SHAPE, 8), linear_judge()
+    play(optimizer, judge, 18)
+    assert optimizer.incumbent is not None
+    halfway = judge(optimizer.incumbent)
+    for _ in range(10):
+        optimizer.tell(ranked(optimizer.ask(8), judge))
+    assert judge(optimizer.incumbent) > halfway
