@@ -225,7 +225,8 @@ def cost(rounds: int = 50) -> list[dict[str, Any]]:
                 times.append(time.perf_counter() - begin)
             processor = (time.process_time() - processor) / rounds
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024.0
-            out.append({"optimizer": name, "d": math.prod(shape), "mean_s": round(float(np.mean(times)), 4), "mean_cpu_s": round(processor, 4),
+            out.append({"optimizer": name, "d": math.prod(shape),
+                        "mean_s": round(float(np.mean(times)), 4), "mean_cpu_s": round(processor, 4),
                         "last_s": round(float(np.mean(times[-5:])), 4), "worst_s": round(max(times), 4),
                         "peak_growth_mib": round(grown, 1)})  # fmt: skip
     return out
