@@ -12,9 +12,9 @@ moves to the top of its posterior mean. In many dimensions the gradient of that 
 * ℓ and σ themselves: a grid of each is weighed by how probable it makes the answers, and the weighted mean is used.
 
 Neighbours are √d·(cos(ℓu)·x + sin(ℓu)·ξ) with directions ξ that add up to nothing: only differences can be ranked, and so these are
-larger at the same distance. Every fourth round shows the best image of the round before again, as the incumbent; a few rounds, fewer as
-time goes on, hold a neighbour at a tenth of the spread. How these two fare among the others tells luck from progress, hence σ, and how
-far to trust a step, hence ℓ; each costs the room of one new direction, which is why they are rare.
+larger at the same distance. Every sixth round shows the best image of the round before again, as the incumbent; a few early rounds hold
+a neighbour at a tenth of the spread. How these two fare among the others tells luck from progress, hence σ, and how far to trust a
+step, hence ℓ; each costs the room of one new direction, which is why they are rare.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NOISES = (0.01, 0.04, 0.15, 0.5, 1.2)
 _FIRST_SCALE, _FIRST_NOISE = 0.7, 0.3
 _LEAST_NOISE = 0.003
 _LEAST_SPREAD, _MOST_SPREAD = 0.1, 0.75  # of ℓ
-_PROBED = (2, 3, 4, 6, 8, 11, 15)  # moves after which a round holds a neighbour next to the centre
+_PROBED = (2, 3, 4, 6, 8)  # moves after which a round holds a neighbour next to the centre
 _PROBE = 0.1  # its distance, of the spread
 _GRID = 2.0**20
 _PIECE = 4096
@@ -58,7 +58,7 @@ class RankStepSettings(OptimizerSettings):
         default=None, metadata={"help": "angle between centre and candidates, in radians; follows the noise when not given"}
     )
     incumbent_every: int = field(
-        default=4, metadata={"help": "show the incumbent again in the second round and every so many rounds after it (0: never)"}
+        default=6, metadata={"help": "show the incumbent again in the second round and every so many rounds after it (0: never)"}
     )
 
     def __post_init__(self) -> None:
