@@ -23,6 +23,10 @@ class ConflictError(RankOptError, RuntimeError):
     """The study has moved on: the round is answered already, still running, or another one is (HTTP 409)."""
 
 
+class NotReadyError(ConflictError):
+    """What was asked for is still being made; ask again (HTTP 409)."""
+
+
 class ModelError(RankOptError, RuntimeError):
     """A checkpoint is missing, broken, or of another family (HTTP 422)."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 
-from lib_rankopt.errors import ConflictError, NotFoundError
+from lib_rankopt.errors import ConflictError
 from lib_rankopt.store import schema
 from lib_rankopt.store._sql_rows import candidate_of, event_of, event_row
 from lib_rankopt.store.base import DuplicateToken
@@ -49,19 +49,6 @@ class EventsPart:
                 for row in connection.execute(query):
                     found[row.round].append(candidate_of(row))
         return found
-
-    def candidate(self, study: str, candidate_id: str) -> CandidateRecord:
-        round_id, _, position = candidate_id.rpartition("-")
-        query = (
-            select(_candidates)
-            .join(_rounds, _rounds.c.id == _candidates.c.round)
-            .where(_rounds.c.study == study, _candidates.c.round == round_id)
-        )
-        with self._db.read() as connection:
-            for row in connection.execute(query):
-                if f"{row.position:02d}" == position:
-                    return candidate_of(row)
-        raise NotFoundError(f"Study '{study}' has no candidate '{candidate_id}'.")
 
     def set_image(self, round_id: str, position: int, image: str) -> bool:
         change = (

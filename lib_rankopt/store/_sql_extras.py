@@ -63,21 +63,18 @@ class ExtrasPart:
             raise NotFoundError(f"There is no blind test '{test}'.")
         return blind_of(row)
 
-    def blinds(self, study: str) -> list[BlindRecord]:
-        query = select(_tests).where(_tests.c.study == study).order_by(_tests.c.created_at)
-        with self._db.read() as connection:
-            return [blind_of(row) for row in connection.execute(query)]
-
     def trials(self, test: str) -> list[TrialRecord]:
         query = select(_trials).where(_trials.c.test == test).order_by(_trials.c.idx)
         with self._db.read() as connection:
             return [trial_of(row) for row in connection.execute(query)]
 
-    def set_trial_image(self, test: str, latent: str, image: str) -> None:
+    def set_trial_image(self, test: str, latent: str, image: str) -> bool:
+        changed = 0
         with self._db.write() as connection:
             for which, column in ((_trials.c.start_latent, "start_image"), (_trials.c.now_latent, "now_image")):
                 change = update(_trials).where(_trials.c.test == test, which == latent).values({column: image})
-                connection.execute(change)
+                changed += connection.execute(change).rowcount
+        return changed > 0
 
 
 def _score_row(score: ScoreRecord) -> dict[str, Any]:

@@ -84,10 +84,6 @@ class Store(ABC):
     def unused(self, images: set[str], latents: set[str]) -> tuple[set[str], set[str]]:
         """Return those of the hashes that no study refers to."""
 
-    @abstractmethod
-    def branches(self, study: str) -> int:
-        """Return how many studies were branched off a study."""
-
     # -- rounds
     @abstractmethod
     def add_round(self, record: RoundRecord, candidates: Sequence[CandidateRecord], revision: int) -> None:
@@ -99,7 +95,7 @@ class Store(ABC):
 
     @abstractmethod
     def rounds(self, study: str, first: int = 0, limit: int | None = None) -> list[RoundRecord]:
-        """Return the rounds from index ``first``, in order, discarded ones left out."""
+        """Return the rounds from index ``first``, in order, discarded ones left out; none where ``first`` is past the end."""
 
     @abstractmethod
     def last_round(self, study: str) -> RoundRecord | None:
@@ -139,10 +135,6 @@ class Store(ABC):
     @abstractmethod
     def candidates(self, rounds: Sequence[str]) -> dict[str, list[CandidateRecord]]:
         """Return the candidates of some rounds, by round id, in order of position."""
-
-    @abstractmethod
-    def candidate(self, study: str, candidate_id: str) -> CandidateRecord:
-        """Return one candidate of a study by its id."""
 
     @abstractmethod
     def set_image(self, round_id: str, position: int, image: str) -> bool:
@@ -194,16 +186,12 @@ class Store(ABC):
         """Return a blind test."""
 
     @abstractmethod
-    def blinds(self, study: str) -> list[BlindRecord]:
-        """Return a study's blind tests, oldest first."""
-
-    @abstractmethod
     def trials(self, test: str) -> list[TrialRecord]:
         """Return a test's trials in order."""
 
     @abstractmethod
-    def set_trial_image(self, test: str, latent: str, image: str) -> None:
-        """Note the finished image of a latent in all trials of a test that show it."""
+    def set_trial_image(self, test: str, latent: str, image: str) -> bool:
+        """Note the finished image of a latent in all trials of a test that show it; false when there are none (its study was deleted)."""
 
     @abstractmethod
     def close(self) -> None:

@@ -41,6 +41,8 @@ class Database:
                 "The PostgreSQL driver is not installed: pip install 'psycopg[binary]'"
             ) from error
         self._writer = self._engine.execution_options(**{_WRITE: True})
+        # PostgreSQL's default lets every statement of a transaction see another moment.
+        self._reader = self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")
         if self.is_sqlite:
             _use_sqlite(self._engine)
         with self.write() as connection:
@@ -54,7 +56,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection whose reads see one moment."""
-        with self._plain_errors(), self._engine.begin() as connection:
+        with self._plain_errors(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager

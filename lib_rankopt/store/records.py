@@ -36,7 +36,7 @@ class StudyRecord:
         model: name, sha256, family and prediction type of the weights at creation.
         parent, parent_round: where the study was branched off; rounds up to ``parent_round`` are copies.
         draws: ``(round, times, size)``: where a branch began, here or in its parents. There the optimiser draws ``times`` rounds of
-            ``size`` that nobody sees and skips them, so that what follows differs from the parent and from its other branches.
+            ``size`` that nobody sees and skips them, so that what follows differs from that of all other studies of the same root.
         environment: versions of what computed the latents.
         revision: grows with every round and event; writers name the one they saw (see :class:`~.base.Store`).
     """

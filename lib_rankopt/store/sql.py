@@ -28,6 +28,8 @@ from lib_rankopt.store.records import (
 
 _studies, _rounds, _candidates, _events = schema.studies, schema.rounds, schema.candidates, schema.events
 
+_INDICES = 2**31
+
 
 class SqlStore(EventsPart, ExtrasPart, Store):
     """See :class:`~lib_rankopt.store.base.Store`; ``url`` as for :class:`~lib_rankopt.store.database.Database`."""
@@ -101,11 +103,6 @@ class SqlStore(EventsPart, ExtrasPart, Store):
             one, two, three = (int(connection.execute(query).scalar_one()) for query in (rounds, answered, images))
         return one, two, three
 
-    def branches(self, study: str) -> int:
-        with self._db.read() as connection:
-            found = connection.execute(select(func.count()).select_from(_studies).where(_studies.c.parent == study))
-            return int(found.scalar_one())
-
     # -- rounds
     def add_round(self, record: RoundRecord, candidates: Sequence[CandidateRecord], revision: int) -> None:
         try:
@@ -117,7 +114,11 @@ class SqlStore(EventsPart, ExtrasPart, Store):
             raise StaleRevision(f"round {record.index + 1} has been started by somebody else") from error
 
     def rounds(self, study: str, first: int = 0, limit: int | None = None) -> list[RoundRecord]:
-        query = _live_rounds(study).where(_rounds.c.idx >= first).order_by(_rounds.c.idx).limit(limit)
+        if first >= _INDICES:
+            return []
+        query = _live_rounds(study).where(_rounds.c.idx >= max(first, 0)).order_by(_rounds.c.idx)
+        if limit is not None:
+            query = query.limit(min(max(limit, 0), _INDICES))
         with self._db.read() as connection:
             return [round_of(row) for row in connection.execute(query)]
 
@@ -128,10 +129,7 @@ class SqlStore(EventsPart, ExtrasPart, Store):
 
     def round(self, study: str, index: int) -> RoundRecord:
         with self._db.read() as connection:
-            row = connection.execute(_live_rounds(study).where(_rounds.c.idx == index)).first()
-            if row is None:
-                _study_row(connection, study)
-                raise NotFoundError(f"Study '{study}' has no round {index}.")
+            row = _round_row(connection, study, index)
         return round_of(row)
 
     def round_by_id(self, round_id: str) -> RoundRecord:
@@ -145,9 +143,7 @@ class SqlStore(EventsPart, ExtrasPart, Store):
         newest = select(func.max(_rounds.c.idx)).where(_rounds.c.study == study, _rounds.c.state != "discarded")
         with self._db.read() as connection:
             found = study_of(_study_row(connection, study))
-            row = connection.execute(_live_rounds(study).where(_rounds.c.idx == index)).first()
-            if row is None:
-                raise NotFoundError(f"Study '{study}' has no round {index}.")
+            row = _round_row(connection, study, index)
             of_round = (_candidates.c.round == row.id, _events.c.round == row.id)
             candidates = connection.execute(select(_candidates).where(of_round[0]).order_by(_candidates.c.position)).all()
             events = connection.execute(select(_events).where(of_round[1]).order_by(_events.c.number)).all()
@@ -196,6 +192,15 @@ class SqlStore(EventsPart, ExtrasPart, Store):
 
 def _live_rounds(study: str) -> Any:
     return select(_rounds).where(_rounds.c.study == study, _rounds.c.state != "discarded")
+
+
+def _round_row(connection: Connection, study: str, index: int) -> Row[Any]:
+    # What the column cannot hold is not asked for: drivers raise what they like.
+    row = connection.execute(_live_rounds(study).where(_rounds.c.idx == index)).first() if 0 <= index < _INDICES else None
+    if row is None:
+        _study_row(connection, study)
+        raise NotFoundError(f"Study '{study}' has no round {index}.")
+    return row
 
 
 def _study_row(connection: Connection, study: str) -> Row[Any]:

@@ -13,13 +13,22 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from lib_rankopt.errors import ConflictError, GenerationError, InvalidInputError, NotFoundError, RankOptError
+from lib_rankopt.errors import (
+    ConflictError,
+    GenerationError,
+    InvalidInputError,
+    NotFoundError,
+    NotReadyError,
+    RankOptError,
+)
 from lib_rankopt.evaluation import wilson_interval
 from lib_rankopt.store import DuplicateToken, StaleRevision
 from lib_rankopt.store.records import BlindRecord, EventDraft, TrialRecord, new_id
 from lib_rankopt.studies import settings as settings_module
+from lib_rankopt.studies.generation import keep_image
 from lib_rankopt.studies.views import BlindResult, BlindTrial
 from lib_rankopt.studies.worker import Job, Worker
 
@@ -35,7 +44,6 @@ log = logging.getLogger("rankopt.studies")
 
 _MAX_TRIALS = 200
 _CHOICES = ("left", "right", "tie")
-_PATIENCE_SECONDS = 600.0
 
 
 class Blind:
@@ -45,8 +53,8 @@ class Blind:
         self._room, self._worker = room, worker
         self._failed: dict[str, str] = {}
 
-    def start(self, study_id: str, trials: int) -> BlindTrial:
-        """Start a test and return its first trial once its two images exist.
+    def start(self, study_id: str, trials: int) -> str:
+        """Start a test and return its id at once.
 
         Raises:
             ConflictError: nothing has been preferred yet. InvalidInputError: not 1 to 200 trials.
@@ -60,9 +68,11 @@ class Blind:
             if incumbent is None:
                 raise ConflictError("There is nothing to compare the start with yet; rank at least one round first.")
             test = BlindRecord(new_id(), study_id, secrets.randbelow(2**31))
-            now = self._room.blobs.put_latent(incumbent)
-            self._room.store.add_blind(test, self._trials(study, test, now, trials))
-        return self._need(self.next(test.id))
+            with self._room.files:
+                now = self._room.blobs.put_latent(incumbent)
+                self._room.store.add_blind(test, self._trials(study, test, now, trials))
+        self._submit(test)
+        return test.id
 
     def _trials(self, study: StudyRecord, test: BlindRecord, now: str, count: int) -> list[TrialRecord]:
         rng = random.Random(test.seed)
@@ -80,16 +90,18 @@ class Blind:
         noise = self._room.host.initial_noise((seed,), study.shape)[0].double().cpu()
         return (noise * (noise.numel() ** 0.5 / noise.norm())).float()
 
-    def next(self, test_id: str) -> BlindTrial | None:
+    def next(self, test_id: str, timeout: float) -> BlindTrial | None:
         """Return the first trial without an answer once its images exist, ``None`` when all are answered.
 
         Raises:
-            GenerationError: its images could not be made.
+            NotReadyError: they are still being made after ``timeout`` seconds. GenerationError: they could not be made.
         """
         test = self._room.store.blind(test_id)
         answered = self._choices(test)
-        until = time.monotonic() + _PATIENCE_SECONDS
+        until = time.monotonic() + timeout
+        waited = False
         while True:
+            working = waited and self._worker.has(_key(test))
             trials = self._room.store.trials(test_id)
             trial = next((t for t in trials if t.index not in answered), None)
             if trial is None:
@@ -99,16 +111,21 @@ class Blind:
                     self._submit(test)
                 sides = (trial.now_image, trial.start_image) if trial.now_left else (trial.start_image, trial.now_image)
                 return BlindTrial(test_id, trial.index, *sides)
-            self._wait_for_images(test, until)
+            self._check_failure(test, gone=waited and not working)
+            if time.monotonic() >= until:
+                raise NotReadyError("The images of the blind test are still waiting for other work; ask again later.")
+            if not waited:
+                self._submit(test)
+                waited = True
+            self._room.board.pause(min(0.2, max(0.0, until - time.monotonic())))
 
-    def _wait_for_images(self, test: BlindRecord, until: float) -> None:
+    def _check_failure(self, test: BlindRecord, gone: bool) -> None:
+        """Say why the images are not coming; ``gone``: nobody was making them before the last look, and they were not there."""
         failure = self._failed.pop(test.id, None)
         if failure is not None:
             raise GenerationError(f"The images of the blind test could not be made: {failure}")
-        if time.monotonic() > until:
-            raise ConflictError("The images of the blind test are still waiting for other work; ask again later.")
-        self._submit(test)
-        self._room.board.pause(0.2)
+        if gone:
+            raise GenerationError("Making the images of the blind test was interrupted; ask again to go on.")
 
     def answer(self, test_id: str, index: int, choice: str) -> BlindResult:
         """Take the answer to a trial.
@@ -168,7 +185,8 @@ class Blind:
 
     # -- generating
     def _submit(self, test: BlindRecord) -> None:
-        self._worker.submit(Job(test.study, f"blind {test.id}", lambda job: self._run(job, test)))
+        if not self._worker.has(_key(test)):
+            self._worker.submit(Job(test.study, _key(test), lambda job: self._run(job, test)))
 
     def _run(self, job: Job, test: BlindRecord) -> None:
         try:
@@ -208,8 +226,7 @@ class Blind:
         request = settings_module.request(settings, seeds=(settings.seed,) * len(missing), latents=latents)
         report = self._reporter(test.study, done, len(missing))
         for image in self._room.host.generate(request, progress=report, cancel=job.cancel):
-            name = self._room.blobs.put_image(image.image, image.parameters)
-            self._room.store.set_trial_image(test.id, missing[image.index], name)
+            keep_image(self._room, image, partial(self._room.store.set_trial_image, test.id, missing[image.index]))
             done += 1
             self._room.board.update(test.study, done=done)
 
@@ -225,11 +242,9 @@ class Blind:
 
         return report
 
-    @staticmethod
-    def _need(trial: BlindTrial | None) -> BlindTrial:
-        if trial is None:
-            raise ConflictError("The blind test has no trial.")
-        return trial
+
+def _key(test: BlindRecord) -> str:
+    return f"blind {test.id}"
 
 
 def _sentence(wins: float, n: int, ties: int, low: float, high: float) -> str:

@@ -37,7 +37,6 @@ def branch(room: Room, study_id: str, after_round: int, name: str | None, change
         raise ConflictError(f"Round {after_round + 1} has no answer to go on from; answer it, or branch from an earlier round.")
     settings = _changed_settings(room, parent, changes)
     identity = room.host.identity(settings["model"] or None)
-    size = settings["candidates"]
     child = replace(
         parent,
         id=new_id(),
@@ -46,11 +45,26 @@ def branch(room: Room, study_id: str, after_round: int, name: str | None, change
         model=asdict(identity),
         parent=parent.id,
         parent_round=after_round,
-        draws=(*(d for d in parent.draws if d[0] <= after_round), (after_round, 1 + room.store.branches(parent.id), size)),
+        draws=(*(d for d in parent.draws if d[0] <= after_round), (after_round, _times(room, parent, after_round), cut.size)),
         created_at=now(),
         revision=0,
     )
     return room.store.create_study(child, _copied(room, child, records, stand))
+
+
+def _times(room: Room, parent: StudyRecord, after_round: int) -> int:
+    """Return how many rounds a branch draws unseen, such that no relative has drawn as many in all after that round.
+
+    Relatives are the studies with the seed that a root gives to all its branches, whether or not the studies between them still exist.
+    All rounds drawn unseen after one round have the size of that round, so their number alone tells where the draws go on. What a
+    relative drew that was deleted since, and whose branches were too, may be drawn again.
+    """
+    family = [parent, *(study for study in room.store.studies() if study.optimizer_seed == parent.optimizer_seed)]
+    return 1 + max(_drawn(study, after_round) for study in family) - _drawn(parent, after_round)
+
+
+def _drawn(study: StudyRecord, after_round: int) -> int:
+    return sum(times for after, times, _ in study.draws if after == after_round)
 
 
 def _changed_settings(room: Room, parent: StudyRecord, changes: dict[str, Any]) -> dict[str, Any]:

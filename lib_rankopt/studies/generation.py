@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import (
@@ -59,12 +60,14 @@ def run_round(room: Room, job: Job, record: RoundRecord) -> RoundState | None:
 
 def _settle(room: Room, record: RoundRecord, state: RoundState, error: str | None) -> RoundState | None:
     """Write how it ended; where even that fails (a full disk), remember it until the process ends, and resume after that."""
-    try:
-        known = room.store.set_round_state(record.id, state, expect=UNFINISHED, error=error)
-    except StoreError as failure:
-        room.unsaved[record.id] = error or str(failure)
-        known, state, error = True, "failed", error or str(failure)
-    room.board.end(record.study, message=error or "")
+    # Whoever starts the round again does so before this or after it: the board must not end what he has begun.
+    with room.locked(record.study):
+        try:
+            known = room.store.set_round_state(record.id, state, expect=UNFINISHED, error=error)
+        except StoreError as failure:
+            room.unsaved[record.id] = error or str(failure)
+            known, state, error = True, "failed", error or str(failure)
+        room.board.end(record.study, message=error or "")
     return state if known else None
 
 
@@ -106,24 +109,28 @@ def _call_host(
     report = _reporter(room, record, missing, done)
     finished = 0
     for image in room.host.generate(request, progress=report, cancel=job.cancel):
-        keep_image(room, record, missing[image.index], image)
+        keep_image(room, image, partial(room.store.set_image, record.id, missing[image.index].position))
         finished += 1
         room.board.update(record.study, done=done + finished)
     if finished != len(missing):
         raise GenerationError(f"The host made {finished} of {len(missing)} images and gave no reason.")
 
 
-def keep_image(room: Room, record: RoundRecord, candidate: CandidateRecord, image: GeneratedImage) -> None:
+def keep_image(room: Room, image: GeneratedImage, note: Callable[[str], bool]) -> None:
     """Keep one finished image: the file first, then the row that refers to it.
+
+    Args:
+        note: writes the row, given the image's hash; false where there is none any more.
 
     Raises:
         NotFoundError: the study was deleted meanwhile. StoreError: the disk is full.
     """
-    name = room.blobs.put_image(image.image, image.parameters)
-    if not room.store.set_image(record.id, candidate.position, name):
-        room.blobs.delete(*room.store.unused({name}, set()))
-        raise NotFoundError("The study was deleted while its images were made.")
-    # Deleting another study that had the same picture may have taken the file between our two steps.
+    with room.files:
+        name = room.blobs.put_image(image.image, image.parameters)
+        if not note(name):
+            room.drop_files({name}, set())
+            raise NotFoundError("The study was deleted while its images were made.")
+    # Another process that deleted a study with the same picture may have taken the file between our two steps.
     room.blobs.put_image(image.image, image.parameters)
 
 

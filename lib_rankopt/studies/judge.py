@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lib_rankopt.errors import InvalidInputError, NotFoundError, RankOptError
+from lib_rankopt.errors import InvalidInputError, ModelError, NotFoundError, RankOptError
 from lib_rankopt.optimizers import ranking
 from lib_rankopt.store.records import UNFINISHED, RoundRecord, ScoreRecord
 from lib_rankopt.studies.views import Answer
@@ -46,7 +47,7 @@ class Judge:
         """Score the finished images of a round, those without a score of this scorer's version; return all by position.
 
         Raises:
-            NotFoundError: no such scorer. StoreError: an image is damaged.
+            NotFoundError: no such scorer. ModelError: it gave a value that is not finite. StoreError: an image is damaged.
         """
         prompt = self._room.store.study(record.study).settings["prompt"]
         candidates = self._room.store.candidates([record.id])[record.id]
@@ -63,6 +64,8 @@ class Judge:
             if missing:
                 values = judge.score([self._room.blobs.load_image(name) for name in missing], prompt)
                 fresh = {name: float(value) for name, value in zip(missing, values, strict=True)}
+                if bad := next((v for v in fresh.values() if not math.isfinite(v)), None):
+                    raise ModelError(f"The scorer '{scorer}' gave {bad}; every score must be a finite number.")
                 self._room.store.put_scores([ScoreRecord(n, prompt, scorer, info.version, v) for n, v in fresh.items()])
                 known.update(fresh)
         return {position: known[name] for position, name in names.items()}

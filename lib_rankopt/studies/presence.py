@@ -51,10 +51,18 @@ class Presence:
                 if path.stem != self.owner and self.is_dead(path.stem, 0.0):
                     path.unlink()
 
-    def close(self) -> None:
-        """Let go: what this process left unfinished may be taken over at once."""
-        # The file stays until somebody tidies up: a missing one would mean "on another machine, wait".
+    def close(self, unfinished: bool) -> None:
+        """Let go: what this process left unfinished may be taken over at once.
+
+        Args:
+            unfinished: whether it left anything. Then the file stays until somebody tidies up: a missing one would mean "on another
+                machine, wait".
+        """
         self._file.close()
+        if not unfinished:
+            # A file that somebody else has just opened or tidied away is his to deal with.
+            with suppress(OSError):
+                self._path(self.owner).unlink()
 
     def _path(self, owner: str) -> Path:
         return self._folder / f"{Path(owner).name}.lock"

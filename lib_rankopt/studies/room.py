@@ -31,10 +31,15 @@ _PAGE = 4
 
 @dataclass
 class Room:
-    """The service's tools, and a lock per study. Thread-safe as far as its parts are.
+    """The service's tools, and its locks. Thread-safe as far as its parts are.
+
+    A study's lock is taken before ``files``, never the other way round.
 
     Attributes:
         unsaved: by round id, failures that could not be written because the store failed too.
+        other_models: by study id, what is to be said about a model file that was replaced since the study began.
+        files: held from writing a file to writing the row that refers to it, and from deleting rows to deleting their files: studies
+            share files of equal content.
     """
 
     store: Store
@@ -44,6 +49,8 @@ class Room:
     presence: Presence
     replayer: Replayer
     unsaved: dict[str, str] = field(default_factory=dict)
+    other_models: dict[str, str] = field(default_factory=dict)
+    files: threading.Lock = field(default_factory=threading.Lock)
     _locks: dict[str, threading.RLock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -54,6 +61,13 @@ class Room:
             lock = self._locks.setdefault(study, threading.RLock())
         with lock:
             yield
+
+    def drop_files(self, images: set[str], latents: set[str]) -> None:
+        """Delete those of the files that no study refers to; the caller holds ``files``.
+
+        The store is asked at the last moment: another process may have begun to use one since the caller asked.
+        """
+        self.blobs.delete(*self.store.unused(images, latents))
 
     def views(self, study: StudyRecord, records: list[RoundRecord]) -> list[RoundView]:
         """Return rounds as faces see them, in four queries however many they are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import ConflictError, NotFoundError, RankOptError
@@ -18,6 +19,8 @@ from lib_rankopt.studies.present import display_order
 from lib_rankopt.studies.worker import Job, Worker
 
 if TYPE_CHECKING:
+    from lib_rankopt.hosts.base import ModelIdentity
+    from lib_rankopt.optimizers.base import Proposal
     from lib_rankopt.store.records import StudyRecord
     from lib_rankopt.studies.room import Room
     from lib_rankopt.studies.views import Answer, RoundView
@@ -102,26 +105,23 @@ class Rounds:
         study = self._room.store.study(study_id)
         settings = settings_module.from_dict(study.settings)
         identity = self._room.host.identity(settings.model or None)
+        self._compare(study, identity)
         round_id = new_id()
         try:
             history = self._room.history(study)
             if len(history) != index:
                 raise ConflictError("The study has been changed by somebody else; load it again.")
             proposals = self._room.replayer.next(study, history, round_id, settings.candidates)
-            candidates = [
-                CandidateRecord(round_id, i, p.origin, self._room.blobs.put_latent(p.latent), settings.seed)
-                for i, p in enumerate(proposals)
-            ]
             record = RoundRecord(
                 round_id,
                 study.id,
                 index,
-                len(candidates),
+                len(proposals),
                 settings_module.recipe(settings, identity.sha256),
                 owner=self._room.presence.owner,
                 touched=time.time(),
             )
-            self._room.store.add_round(record, candidates, study.revision)
+            self._write(record, proposals, settings.seed, study.revision)
         except StaleRevision as stale:
             self._room.replayer.forget(study_id)
             raise ConflictError(
@@ -131,8 +131,30 @@ class Rounds:
             # The kept optimiser has been asked for a round that does not exist.
             self._room.replayer.forget(study_id)
             raise
+        # Another process that deleted a study with the same latents may have taken the files before our rows were there.
+        for proposal in proposals:
+            self._room.blobs.put_latent(proposal.latent)
         self._submit(record)
         return self._room.view(study, record)
+
+    def _write(self, record: RoundRecord, proposals: list[Proposal], seed: int, revision: int) -> None:
+        with self._room.files:
+            latents = [self._room.blobs.put_latent(proposal.latent) for proposal in proposals]
+            candidates = [
+                CandidateRecord(record.id, i, proposal.origin, latent, seed)
+                for i, (proposal, latent) in enumerate(zip(proposals, latents, strict=True))
+            ]
+            self._room.store.add_round(record, candidates, revision)
+
+    def _compare(self, study: StudyRecord, identity: ModelIdentity) -> None:
+        """Remember whether the study goes on with another model file than it began with; the file may take long to hash."""
+        if identity.sha256 == study.model["sha256"]:
+            self._room.other_models.pop(study.id, None)
+            return
+        self._room.other_models[study.id] = (
+            f"The model '{identity.name}' is another file than when the study began; from here on the same latent gives another image. "
+            "Put the old file back, or start a new study."
+        )
 
     def _submit(self, record: RoundRecord) -> None:
         self._room.board.begin(record.study, "round", round=record.index, total=record.size)
@@ -150,28 +172,39 @@ class Rounds:
         return self._room.presence.is_dead(record.owner, self._room.silence(record))
 
     def resume(self) -> None:
-        """Take up the unfinished rounds of processes that are gone. Never raises."""
+        """Take up the unfinished rounds that nobody generates: those of processes that are gone, mostly. Never raises."""
         try:
             for record in self._room.store.unfinished_rounds():
-                if record.id in self._room.unsaved or record.owner == self._room.presence.owner:
-                    continue
                 if self._is_orphan(record):
                     self._take_up(record)
             self._room.presence.tidy()
         except RankOptError as error:
             log.warning("unfinished rounds were not taken up: %s", error)
 
-    def _take_up(self, record: RoundRecord) -> None:
-        if self._room.store.claim_round(record.id, self._room.presence.owner, record.owner, time.time()):
-            log.info("round %d of study %s is resumed", record.index, record.study)
-            self._submit(record)
+    def _take_up(self, seen: RoundRecord) -> None:
+        """Queue a round if nobody generates it still: whoever was between writing and queueing it has let go of the lock."""
+        with suppress(NotFoundError), self._room.locked(seen.study):
+            record = self._room.store.round_by_id(seen.id)
+            if record.state not in UNFINISHED or record.id in self._room.unsaved or not self._is_orphan(record):
+                return
+            if self._room.store.claim_round(record.id, self._room.presence.owner, record.owner, time.time()):
+                log.info("round %d of study %s is resumed", record.index, record.study)
+                self._submit(record)
+
+    def left_unfinished(self) -> bool:
+        """Whether unfinished rounds belong to this process, as far as can be told. Never raises."""
+        try:
+            return any(record.owner == self._room.presence.owner for record in self._room.store.unfinished_rounds())
+        except RankOptError:
+            return True
 
     def interrupt(self, study_id: str) -> None:
         """Stop generating; finished images are kept. Nothing happens where nothing runs."""
-        self._room.store.study(study_id)
-        for job in self._worker.cancel(study_id):
-            self._room.store.set_round_state(job.key, "interrupted", expect=UNFINISHED)
-            self._room.board.end(study_id)
+        with self._room.locked(study_id):
+            self._room.store.study(study_id)
+            for job in self._worker.cancel(study_id):
+                self._room.store.set_round_state(job.key, "interrupted", expect=UNFINISHED)
+                self._room.board.end(study_id)
 
     # -- answers
     def answer(self, study_id: str, index: int, answer: Answer) -> RoundView:

@@ -75,7 +75,8 @@ class StudyService:
         store = open_store(data_dir, database_url)
         blobs = BlobStore(data_dir)
         self._room = Room(store, blobs, host, ProgressBoard(), Presence(data_dir), Replayer(optimizers or create, blobs))
-        self._worker = Worker(self._queue_changed, lambda: self._rounds.resume(), idle_seconds=30.0)
+        self._resume = resume
+        self._worker = Worker(self._queue_changed, self._idle, idle_seconds=30.0)
         self._rounds = Rounds(self._room, self._worker, self._round_finished)
         self._judge = Judge(self._room, scorers)
         self._auto = Auto(self._room, self._worker, self._rounds, self._judge)
@@ -137,13 +138,15 @@ class StudyService:
     def delete(self, study: str) -> None:
         """Delete a study with the files that no other study needs; running generation is stopped first."""
         self._room.store.study(study)
-        self._auto.stop(study)
-        self._worker.cancel(study)
         with self._room.locked(study):
-            images, latents = self._room.store.delete_study(study)
-            self._room.replayer.forget(study)
-        self._room.board.forget(study)
-        self._room.blobs.delete(images, latents)
+            self._auto.stop(study)
+            self._worker.cancel(study)
+            with self._room.files:
+                images, latents = self._room.store.delete_study(study)
+                self._room.replayer.forget(study)
+                self._room.board.forget(study)
+                self._room.other_models.pop(study, None)
+                self._room.drop_files(images, latents)
 
     def branch(
         self, study: str, after_round: int, name: str | None = None, changes: dict[str, Any] | None = None
@@ -217,9 +220,10 @@ class StudyService:
             InvalidInputError: unknown, repeated or unfinished candidates. ConflictError: too early, too late or twice; see
                 :mod:`lib_rankopt.studies.answers`.
         """
-        view = self._rounds.answer(study, round_index, answer)
-        if answer.kind not in ("like", "dislike", "unlike") and not answer.rater.startswith(AUTO):
-            self._auto.stop(study)
+        with self._room.locked(study):
+            view = self._rounds.answer(study, round_index, answer)
+            if answer.kind not in ("like", "dislike", "unlike") and not answer.rater.startswith(AUTO):
+                self._auto.stop(study)
         return view
 
     def undo(self, study: str, rater: str = "me") -> RoundView:
@@ -228,8 +232,9 @@ class StudyService:
         Raises:
             ConflictError: there is nothing to take back, or another rater has answered the round after.
         """
-        view = self._rounds.undo(study, rater)
-        self._auto.stop(study)
+        with self._room.locked(study):
+            view = self._rounds.undo(study, rater)
+            self._auto.stop(study)
         return view
 
     def score(self, study: str, round_index: int, scorer: str) -> RoundView:
@@ -259,17 +264,21 @@ class StudyService:
         return self.get(study)
 
     # -- blind test: start versus now
-    def start_blind(self, study: str, trials: int = 8) -> BlindTrial:
-        """Start a blind test; returns once the first trial's images exist, which may take one or two images' time.
+    def start_blind(self, study: str, trials: int = 8) -> str:
+        """Start a blind test and return its id at once; :meth:`next_trial` has the first trial when its images are made.
 
         Raises:
-            ConflictError: nothing has been preferred yet. InvalidInputError: not 1 to 200 trials. GenerationError: as it says.
+            ConflictError: nothing has been preferred yet. InvalidInputError: not 1 to 200 trials.
         """
         return self._blind.start(study, trials)
 
-    def next_trial(self, test: str) -> BlindTrial | None:
-        """Return the trial to answer next once its images exist, ``None`` when all are answered."""
-        return self._blind.next(test)
+    def next_trial(self, test: str, timeout: float = 600.0) -> BlindTrial | None:
+        """Return the trial to answer next once its images exist, ``None`` when all are answered.
+
+        Raises:
+            NotReadyError: the images are still being made after ``timeout`` seconds. GenerationError: they could not be made.
+        """
+        return self._blind.next(test, timeout)
 
     def answer_trial(self, test: str, index: int, choice: str) -> BlindResult:
         """Take ``left``, ``right`` or ``tie``.
@@ -298,14 +307,18 @@ class StudyService:
     def close(self) -> None:
         """Stop the worker and let go of the store. Unfinished rounds are taken up by the next service on this store."""
         self._worker.close()
-        self._room.presence.close()
+        self._room.presence.close(unfinished=self._rounds.left_unfinished())
         self._room.store.close()
 
     # -- inside
     def _study_view(self, study: StudyRecord) -> StudyView:
-        why = self._auto.why_stopped(study.id)
-        summary = summarise(self._room, study)
-        return study_view(study, summary, auto=self._auto.scorer(study.id), warnings=(why,) if why else ())
+        said = (self._auto.why_stopped(study.id), self._room.other_models.get(study.id))
+        warnings = tuple(warning for warning in said if warning)
+        return study_view(study, summarise(self._room, study), auto=self._auto.scorer(study.id), warnings=warnings)
+
+    def _idle(self) -> None:
+        if self._resume:
+            self._rounds.resume()
 
     def _queue_changed(self, waiting: builtins.list[Job]) -> None:
         for place, job in enumerate(waiting, 1):

@@ -130,11 +130,20 @@ def clean_name(name: str | None, prompt: str) -> str:
     return words if len(words) <= 60 else words[:57].rstrip() + "…"
 
 
-def _check(settings: StudySettings) -> None:
-    _check_prompt("prompt", settings.prompt)
-    if not settings.prompt.strip():
+def check_prompts(prompt: str, negative_prompt: str) -> None:
+    """Check both prompts of whatever makes images.
+
+    Raises:
+        InvalidInputError: no text, too long, or an empty prompt; the negative one may be empty.
+    """
+    _check_prompt("prompt", prompt)
+    if not prompt.strip():
         raise InvalidInputError("The prompt is empty: write what the images should show.")
-    _check_prompt("negative_prompt", settings.negative_prompt)
+    _check_prompt("negative_prompt", negative_prompt)
+
+
+def _check(settings: StudySettings) -> None:
+    check_prompts(settings.prompt, settings.negative_prompt)
     for name, (low, high) in _INTEGERS.items():
         value = getattr(settings, name)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -48,9 +48,9 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Job) -> None:
-        """Add a job, unless one with its key is there already."""
+        """Add a job, unless one with its key waits already. One that runs may be past the point where it would see what is new."""
         with self._changed:
-            if self._closed or self._find(job.key) is not None:
+            if self._closed or any(waiting.key == job.key for waiting in self._waiting):
                 return
             self._waiting.append(job)
             if self._thread is None:
@@ -63,12 +63,7 @@ class Worker:
     def has(self, key: str) -> bool:
         """Whether a job is waiting or running."""
         with self._changed:
-            return self._find(key) is not None
-
-    def busy(self, study: str) -> bool:
-        """Whether a study has a job waiting or running."""
-        with self._changed:
-            return any(job.study == study for job in self._all())
+            return any(job.key == key for job in self._all())
 
     def cancel(self, study: str, key: str | None = None) -> list[Job]:
         """Stop a study's jobs (or the one with ``key``); return those that were still waiting and will never run."""
@@ -107,9 +102,6 @@ class Worker:
 
     def _all(self) -> list[Job]:
         return [*([self._running] if self._running else []), *self._waiting]
-
-    def _find(self, key: str) -> Job | None:
-        return next((job for job in self._all() if job.key == key), None)
 
     def _loop(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, inspect, text
 from lib_rankopt.errors import InvalidInputError, StoreError
 from lib_rankopt.store import migrations, open_store, schema
 from lib_rankopt.store.database import Database, sqlite_url
-from lib_rankopt.store.records import ScoreRecord
+from lib_rankopt.store.records import BlindRecord, ScoreRecord, TrialRecord
 
 FILE = "rankopt.sqlite3"
 
@@ -67,7 +67,9 @@ def test_an_old_file_is_migrated_and_keeps_everything(tmp_path: Path) -> None:
     assert [c.image for c in store.candidates(["r1"])["r1"]] == ["bb", None]
     store.put_scores([ScoreRecord("bb", "a fox", "clip", "1", 0.25)])
     assert store.scores(["bb"], "a fox")[0].value == 0.25
-    assert store.blinds("s1") == []
+    test = BlindRecord("b1", "s1", 5)
+    store.add_blind(test, [TrialRecord("b1", 0, "cc", "dd", True, 7)])
+    assert store.blind("b1") == test
     store.close()
     with sqlite3.connect(tmp_path / FILE) as connection:
         assert connection.execute("SELECT version FROM schema_version").fetchall() == [(migrations.NEWEST,)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
 import pytest
+import torch
 
-from lib_rankopt.errors import ConflictError, GenerationError, InvalidInputError, NotFoundError
+from lib_rankopt.errors import ConflictError, GenerationError, InvalidInputError, ModelError, NotFoundError
 from lib_rankopt.evaluation import wilson_interval
 from lib_rankopt.studies.service import StudyService
+from lib_rankopt.studies.views import BlindTrial
 from tests.studies.conftest import Opener
 from tests.studies.fakes import SETTINGS, Brightness, FakeHost, images, latents, next_round, play, ranking
 from tests.studies.test_worker import until
@@ -107,6 +110,19 @@ def test_what_stops_it_is_told(service: StudyService, host: FakeHost) -> None:
     assert service.get(study.id).warnings == ()
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_score_that_is_not_finite_is_refused_and_not_kept(open_service: Opener, value: float) -> None:
+    judge = Brightness()
+    judge.score = lambda images, prompts: torch.full((len(images),), value)  # type: ignore[method-assign]
+    service = open_service(scorers={"odd": lambda: judge})
+    study = service.create(SETTINGS)
+    service.start_round(study.id)
+    service.wait(study.id, 30)
+    with pytest.raises(ModelError, match="finite"):
+        service.score(study.id, 0, "odd")
+    assert all(c.scores == {} for c in service.round(study.id, 0).candidates)
+
+
 @pytest.mark.parametrize("rounds", [0, -1, 10**6, 1.5, True, "3"])
 def test_bad_numbers_of_rounds(service: StudyService, rounds: object) -> None:
     study = service.create(SETTINGS)
@@ -127,12 +143,19 @@ def test_a_failing_host_ends_it(service: StudyService, host: FakeHost) -> None:
 
 
 # -- the blind test
+def begin(service: StudyService, study: str, trials: int) -> BlindTrial:
+    """Start a test and wait for its first trial."""
+    trial = service.next_trial(service.start_blind(study, trials))
+    assert trial is not None
+    return trial
+
+
 def test_a_blind_test_from_start_to_sentence(service: StudyService, host: FakeHost) -> None:
     study = service.create(SETTINGS)
     play(service, study.id, 3)
     now = service.get(study.id).now_image
     before = latents(service, study.id)
-    trial = service.start_blind(study.id, 8)
+    trial: BlindTrial | None = begin(service, study.id, 8)
     sides, starts = [], []
     for index in range(8):
         assert trial is not None
@@ -163,7 +186,8 @@ def test_a_blind_test_from_start_to_sentence(service: StudyService, host: FakeHo
 def test_wins_are_counted_for_now(service: StudyService) -> None:
     study = service.create(SETTINGS)
     play(service, study.id, 2)
-    trial = service.start_blind(study.id, 6)
+    trial: BlindTrial | None = begin(service, study.id, 6)
+    assert trial is not None
     test, seen = trial.test, []
     while trial is not None:
         seen.append({trial.left, trial.right})
@@ -180,15 +204,15 @@ def test_wins_are_counted_for_now(service: StudyService) -> None:
 def test_sides_are_drawn_at_random(service: StudyService) -> None:
     study = service.create(SETTINGS)
     play(service, study.id, 1)
-    trial = service.start_blind(study.id, 40)
-    assert {t.now_left for t in service._room.store.trials(trial.test)} == {True, False}
+    test = service.start_blind(study.id, 40)
+    assert {t.now_left for t in service._room.store.trials(test)} == {True, False}
 
 
 def test_a_blind_test_survives_a_restart(open_service: Opener, host: FakeHost) -> None:
     service = open_service()
     study = service.create(SETTINGS)
     play(service, study.id, 1)
-    test = service.start_blind(study.id, 7).test
+    test = begin(service, study.id, 7).test
     service.answer_trial(test, 0, "left")
     service.close()
     service = open_service()
@@ -206,7 +230,7 @@ def test_bad_blind_tests(service: StudyService, host: FakeHost) -> None:
     for trials in (0, -1, 10**6, 2.5, True):
         with pytest.raises(InvalidInputError, match="trials"):
             service.start_blind(study.id, trials)  # type: ignore[arg-type]
-    trial = service.start_blind(study.id, 2)
+    trial = begin(service, study.id, 2)
     for choice in ("", "both", "LEFT", None):
         with pytest.raises(InvalidInputError, match="left, right or tie"):
             service.answer_trial(trial.test, 0, choice)  # type: ignore[arg-type]
@@ -217,7 +241,7 @@ def test_bad_blind_tests(service: StudyService, host: FakeHost) -> None:
 
 
 def _answer_all(service: StudyService, study: str, trials: int) -> None:
-    trial = service.start_blind(study, trials)
+    trial = begin(service, study, trials)
     for index in range(trials):
         service.answer_trial(trial.test, index, "left")
         service.next_trial(trial.test)

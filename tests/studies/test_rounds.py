@@ -87,6 +87,24 @@ def test_the_incumbent_is_made_again_under_another_model_file(open_service: Open
     assert [len(call.seeds) for call in host.calls] == [5, 5]
 
 
+def test_another_model_file_is_told_of(service: StudyService, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, other = service.create(SETTINGS), service.create(SETTINGS)
+    play(service, study.id, 1)
+    assert service.get(study.id).warnings == ()
+    host.model_bytes = b"other weights"
+    play(service, study.id, 1)
+    asked: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "identity", asked.append)
+        seen = {view.id: view.warnings for view in service.list()}
+    assert (seen.pop(other.id), asked) == ((), [])
+    ((said,),) = seen.values()
+    assert "'fake-model' is another file than when the study began" in said
+    host.model_bytes = b"weights"
+    next_round(service, study.id)
+    assert service.get(study.id).warnings == ()
+
+
 def test_replay_gives_the_same_study(open_service: Opener) -> None:
     service = open_service()
     live, again = service.create(SETTINGS), service.create(SETTINGS)
@@ -320,9 +338,10 @@ def test_unknown_studies_and_rounds(service: StudyService, bad: str) -> None:
         with pytest.raises(NotFoundError):
             call(bad)
     study = service.create(SETTINGS)
-    for index in (0, -1, 10**6):
-        with pytest.raises(NotFoundError):
-            service.round(study.id, index)
+    for index in (0, -1, 10**6, 2**31, 10**21):
+        for look in (service.round, lambda s, i: service.answer(s, i, Answer("skip")), lambda s, i: service.score(s, i, "brightness")):
+            with pytest.raises(NotFoundError):
+                look(study.id, index)
     with pytest.raises(NotFoundError):
         service.wait(study.id, 1)
     with pytest.raises(NotFoundError):

@@ -155,6 +155,20 @@ def test_a_branch_is_replayed_exactly(open_service: Opener) -> None:
     assert latents(service, branch.id)[2] != latents(service, deeper.id)[2]
 
 
+@pytest.mark.parametrize("optimizer", ["rank_step", "random_search"])
+def test_branches_of_one_round_never_draw_alike(service: StudyService, optimizer: str) -> None:
+    study = service.create(replace(SETTINGS, optimizer=optimizer))
+    play(service, study.id, 2)
+    first, second = (service.branch(study.id, 1).id for _ in range(2))
+    family = [second, service.branch(first, 1).id, service.branch(second, 1, changes={"candidates": 3}).id]
+    service.delete(first)
+    family.append(service.branch(study.id, 1).id)
+    service.delete(study.id)
+    family.append(service.branch(second, 1).id)
+    drawn = [{c.latent for c in next_round(service, name).candidates if c.origin != "incumbent"} for name in family]
+    assert len(set.union(*drawn)) == sum(map(len, drawn))
+
+
 def test_a_branch_with_another_prompt_goes_on_from_the_preferred_latent(service: StudyService, host: FakeHost) -> None:
     study = service.create(SETTINGS)
     play(service, study.id, 1, choose=lambda _: 3)
@@ -194,8 +208,9 @@ def test_a_branch_needs_an_answer_to_go_on_from(service: StudyService) -> None:
     next_round(service, study.id)
     with pytest.raises(ConflictError, match="Round 1 has no answer"):
         service.branch(study.id, 0)
-    with pytest.raises(NotFoundError):
-        service.branch(study.id, 7)
+    for index in (7, -1, 10**21):
+        with pytest.raises(NotFoundError):
+            service.branch(study.id, index)
 
 
 def test_undo_in_a_branch_leaves_the_parent_alone(service: StudyService) -> None:

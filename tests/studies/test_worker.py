@@ -288,6 +288,41 @@ def test_a_closed_service_leaves_its_rounds_to_the_next(open_service: Opener, ho
     assert images(again, study.id) == images(again, waiting.id) == images(again, same.id)
 
 
+def test_only_who_leaves_something_leaves_a_lock_file(open_service: Opener, host: FakeHost, tmp_path: Path) -> None:
+    def files() -> set[str]:
+        return {path.stem for path in (tmp_path / "data" / "run").iterdir()}
+
+    service = open_service()
+    study = service.create(SETTINGS)
+    owner = service._room.presence.owner
+    for _ in range(2):
+        open_service(resume=False).close()
+    assert files() == {owner}
+    host.gate.clear()
+    service.start_round(study.id)
+    until(lambda: host.calls)
+    service.close()
+    open_service(resume=False).close()
+    assert files() == {owner}
+    host.gate.set()
+    again = open_service()
+    assert again.wait(study.id, 30).status == "ready"
+    again.close()
+    assert files() == set()
+
+
+def test_a_look_stays_a_look_while_it_is_idle(open_service: Opener, host: FakeHost) -> None:
+    service = open_service()
+    study = service.create(SETTINGS)
+    host.gate.clear()
+    service.start_round(study.id)
+    until(lambda: host.calls)
+    service.close()
+    look = open_service(resume=False)
+    look._worker._on_idle()
+    assert not look._worker._all()
+
+
 def test_a_look_does_not_begin_to_generate(open_service: Opener, host: FakeHost, tmp_path: Path) -> None:
     service = open_service()
     study = service.create(SETTINGS)

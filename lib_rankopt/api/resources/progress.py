@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
-
-import anyio
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from lib_rankopt.api.context import SERVICE, StudyService, context_of, reply
 from lib_rankopt.api.guard import GuardedRoute
 from lib_rankopt.api.schemas import REFUSALS, Progress
+from lib_rankopt.api.waiting import in_slices
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.studies.views import ProgressView
 
 router = APIRouter(prefix="/studies/{study}", tags=["progress"], route_class=GuardedRoute, responses=REFUSALS)
 
 LONGEST = 30.0
-SLICE = 1.0
 SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"RIFF", "image/webp"))
 
 
@@ -29,24 +26,13 @@ async def progress(
     timeout: float = Query(default=0.0, description="Seconds to wait at most; 30 is the longest."),
 ) -> JSONResponse:
     """How far the study's job is. Answers at once where the version differs from ``since``."""
-    view = await _wait(request, study, since, min(max(timeout, 0.0), LONGEST))
-    return reply(view, headers={"Rankopt-Instance": context_of(request).instance})
-
-
-async def _wait(request: Request, study: str, since: int | None, timeout: float) -> ProgressView:
-    """Wait in slices, so that a page that went away frees its thread within a second."""
     context = context_of(request)
-    until = time.monotonic() + timeout
 
     def ask(seconds: float) -> ProgressView:
         return context.service.progress(study, since if seconds > 0 else None, seconds)
 
-    view = await anyio.to_thread.run_sync(ask, 0.0, limiter=context.long_polls)
-    while view.version == since and (left := until - time.monotonic()) > 0:
-        if await request.is_disconnected():
-            break
-        view = await anyio.to_thread.run_sync(ask, min(SLICE, left), limiter=context.long_polls)
-    return view
+    view = await in_slices(request, ask, lambda one: one.version != since, min(max(timeout, 0.0), LONGEST))
+    return reply(view, headers={"Rankopt-Instance": context.instance})
 
 
 @router.get("/previews/{candidate}", response_class=Response)
