@@ -18,7 +18,6 @@ from .base import (
     Proposal,
     RoundFeedback,
     Tiers,
-    settings_to_dict,
 )
 from .cma import CMA
 from .random_search import RandomSearch
@@ -34,7 +33,6 @@ __all__ = [
     "Tiers",
     "create",
     "names",
-    "settings_to_dict",
     "settings_type",
 ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,10 +108,3 @@ class Optimizer(ABC):
     @abstractmethod
     def state(self) -> OptimizerState:
         """Step size, spread and whatever else is worth showing."""
-
-
-def settings_to_dict(settings: OptimizerSettings) -> dict[str, Any]:
-    """Return the settings as plain JSON-able values."""
-    from dataclasses import asdict
-
-    return asdict(settings)

@@ -139,19 +139,25 @@ def _propagate(covariance: Floats, offset: Floats, tau: Floats, nu: Floats, swee
     tau, nu = tau.copy(), nu.copy()
     sigma, mean, log_det = covariance.copy(), offset.copy(), 0.0
     for known in np.flatnonzero(tau).tolist():
-        log_det += _update(sigma, mean, known, float(tau[known]), float(nu[known]))
+        step = _update(sigma, mean, known, float(tau[known]), float(nu[known]))
+        if step is None:
+            tau[known] = nu[known] = 0.0
+        else:
+            log_det += step
     for _ in range(sweeps):
         change = 0.0
         for s in range(len(tau)):
-            variance, centre = float(sigma[s, s]), float(mean[s])
-            cavity = 1.0 / (1.0 / variance - tau[s])
-            if not cavity > 0.0:
-                continue  # a numerically worn-out cavity: leave this site as it is
+            centre, variance, cavity = float(mean[s]), float(sigma[s, s]), _cavity(sigma, tau, s)
+            if cavity is None:
+                continue
             at = cavity * (centre / variance - nu[s])
             tilted_mean, tilted_variance = _truncate(at, cavity)
             new_tau = max(1.0 / tilted_variance - 1.0 / cavity, 1e-12)
             new_nu = tilted_mean / tilted_variance - at / cavity
-            log_det += _update(sigma, mean, s, new_tau - tau[s], new_nu - nu[s])
+            step = _update(sigma, mean, s, new_tau - tau[s], new_nu - nu[s])
+            if step is None:
+                continue
+            log_det += step
             tau[s], nu[s] = new_tau, new_nu
             change = max(change, abs(tilted_mean - centre) / math.sqrt(variance))
         if change < 1e-3:
@@ -161,10 +167,25 @@ def _propagate(covariance: Floats, offset: Floats, tau: Floats, nu: Floats, swee
     return Fit(tau, nu, coefficients, evidence)
 
 
-def _update(sigma: Floats, mean: Floats, s: int, tau: float, nu: float) -> float:
-    """Multiply the Gaussian by exp(nu·a_s − tau·a_s²/2), in place; return the log of the determinant's ratio."""
+def _cavity(sigma: Floats, tau: Floats, s: int) -> float | None:
+    """Variance of a_s without its own site; ``None`` where rounding has worn it out, and the site is left as it is.
+
+    Latents much nearer to each other than ℓ differ by less than the rounded cosines can say, and their covariance is then indefinite.
+    """
+    variance = float(sigma[s, s])
+    precision = 1.0 / variance - float(tau[s]) if variance > 0.0 else 0.0
+    return 1.0 / precision if precision > 0.0 else None
+
+
+def _update(sigma: Floats, mean: Floats, s: int, tau: float, nu: float) -> float | None:
+    """Multiply the Gaussian by exp(nu·a_s − tau·a_s²/2), in place; return the log of the determinant's ratio.
+
+    ``None`` where the result would be no Gaussian; then nothing is changed.
+    """
     column = sigma[:, s].copy()
-    factor = 1.0 + tau * column[s]
+    factor = 1.0 + tau * float(column[s])
+    if not factor > 0.0:
+        return None
     mean += column * ((nu - tau * mean[s]) / factor)
     sigma -= np.multiply.outer(column, column * (tau / factor))
     return math.log(factor)
@@ -190,9 +211,10 @@ def _log_evidence(sigma: Floats, mean: Floats, tau: Floats, nu: Floats) -> float
     """Sum of the logarithms of the site constants."""
     total = 0.0
     for s in range(len(tau)):
-        variance = float(sigma[s, s])
-        cavity = 1.0 / (1.0 / variance - tau[s])
-        at = cavity * (mean[s] / variance - nu[s])
+        cavity = _cavity(sigma, tau, s)
+        if cavity is None:
+            continue
+        at = cavity * (mean[s] / float(sigma[s, s]) - nu[s])
         width = 1.0 + tau[s] * cavity
         shape = at * nu[s] + 0.5 * nu[s] ** 2 * cavity - 0.5 * tau[s] * at**2
         total += _log_cdf(at / math.sqrt(cavity)) + 0.5 * math.log(width) - shape / width

@@ -92,6 +92,7 @@ class RankStep(RoundOptimizer):
         self._known_best: int | None = None
         self._moves = 0
         self._height = 0.0
+        self._doubted = False  # "none is better" in a round without the incumbent: only beside it does that say something
 
     @property
     def spread(self) -> float:
@@ -115,7 +116,7 @@ class RankStep(RoundOptimizer):
 
     def _shows_incumbent(self) -> bool:
         every = self._set.incumbent_every
-        return every > 0 and (self._moves - 1) % every == 0
+        return every > 0 and (self._doubted or (self._moves - 1) % every == 0)
 
     def _neighbours(self, centre: Tensor, count: int, angle: float) -> list[Proposal]:
         """Return ``count`` latents at ``angle`` from the centre, in new directions that add up to nothing where there are three or more."""
@@ -136,7 +137,10 @@ class RankStep(RoundOptimizer):
         return out
 
     def _learn(self, proposals: list[Proposal], answer: ranking.Answer) -> None:
-        if not ranking.edge_counts(answer).any():
+        edges = ranking.edge_counts(answer).any()
+        if not answer.is_skip:
+            self._doubted = answer.none_better and not edges
+        if not edges:
             return
         points = self._remember(proposals, answer)
         self._model.add(answer, points)

@@ -192,18 +192,3 @@ def tiers_from_scores(scores: Sequence[float], ids: Sequence[int] | None = None)
             raise InvalidInputError(f"the score of candidate {name} is not a number")
         groups.setdefault(float(score), []).append(name)
     return tuple(tuple(groups[score]) for score in sorted(groups, reverse=True))
-
-
-def restore_order(tiers: Tiers, order: Sequence[int]) -> Tiers:
-    """Translate tiers of *places on screen* into tiers of candidates: place p showed candidate ``order[p]``.
-
-    Raises:
-        InvalidInputError: a place that does not exist.
-    """
-    places = set(range(len(order)))
-    return tuple(tuple(order[_checked_id(p, places)] for p in tier) for tier in tiers)
-
-
-def edge_total(m: int, k: int) -> int:
-    """Return |E| = km − k(k+1)/2, the edges of one (m, k) ranking."""
-    return k * m - k * (k + 1) // 2

@@ -43,6 +43,9 @@ class ZORankSGDSettings(OptimizerSettings):
         require(self.mu, "mu", 1e-6, 10.0)
         require(self.step, "step", 1e-9, 1e6)
         require(self.shrink, "shrink", 0.01, 0.99)
+        for name in ("line_search", "renormalize"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidInputError(f"{name} must be true or false, not {getattr(self, name)!r}")
 
 
 class ZORankSGD(RoundOptimizer):

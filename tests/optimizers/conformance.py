@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lib_rankopt.errors import ConflictError, InvalidInputError
 from lib_rankopt.optimizers import Optimizer, Proposal, RoundFeedback
-from lib_rankopt.optimizers.ranking import restore_order, tiers_from_scores
+from lib_rankopt.optimizers.ranking import tiers_from_scores
 
 SHAPE = (4, 12, 12)
 DIMENSION = 4 * 12 * 12
@@ -108,7 +108,7 @@ def check_replay(make: Maker) -> None:
 
 
 def check_display_order(make: Maker) -> None:
-    """Answers in places on screen, translated by ``restore_order``, give the same search whatever the order on screen."""
+    """Answers in places on screen, translated into candidates, give the same search whatever the order on screen."""
     judge, plain, mixed = linear_judge(), make(seed=4), make(seed=4)
     rng = random.Random(9)
     for _ in range(5):
@@ -117,7 +117,7 @@ def check_display_order(make: Maker) -> None:
         plain.tell(ranked(a, judge))
         order = rng.sample(range(8), 8)
         on_screen = tiers_from_scores([judge(b[i].latent) for i in order])
-        mixed.tell(RoundFeedback(8, (restore_order(on_screen, order),)))
+        mixed.tell(RoundFeedback(8, (tuple(tuple(order[place] for place in tier) for tier in on_screen),)))
     assert same(plain.ask(8), mixed.ask(8))
 
 

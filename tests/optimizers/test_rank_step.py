@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from lib_rankopt.optimizers import Proposal, create
+from lib_rankopt.optimizers import Proposal, RoundFeedback, create
+from lib_rankopt.optimizers.ranking import tiers_from_scores
 from tests.optimizers.conformance import DIMENSION, SHAPE, linear_judge, play, ranked, same
 
 
@@ -89,3 +90,37 @@ def test_old_rounds_leave_the_fit_but_not_the_memory() -> None:
     for _ in range(10):
         optimizer.tell(ranked(optimizer.ask(8), judge))
     assert judge(optimizer.incumbent) > halfway
+
+
+def test_none_is_better_brings_the_incumbent_and_then_counts() -> None:
+    optimizer = create("rank_step", SHAPE, 4)
+    play(optimizer, linear_judge(), 2)
+    rounds, states = [], []
+    for _ in range(6):
+        rounds.append(optimizer.ask(8))
+        optimizer.tell(RoundFeedback(8, none_better=True))
+        states.append(optimizer.state().values["moves"])
+    assert with_incumbent(rounds) == [2, 4, 6]
+    assert states[-1] == states[0] + 3
+
+
+def test_a_skip_does_not_bring_the_incumbent() -> None:
+    optimizer = create("rank_step", SHAPE, 4)
+    play(optimizer, linear_judge(), 2)
+    optimizer.ask(8)
+    optimizer.tell(RoundFeedback(8))
+    assert with_incumbent([optimizer.ask(8)]) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("spread", "length_scale"), [(0.01, 0.05), (0.005, 0.2), (0.05, 0.05)])
+def test_candidates_too_near_to_be_told_apart_do_not_break_the_model(seed: int, spread: float, length_scale: float) -> None:
+    optimizer = create("rank_step", (4, 8, 8), seed, {"spread": spread, "length_scale": length_scale})
+    dice = torch.Generator().manual_seed(seed)
+    for _ in range(10):
+        n = len(optimizer.ask(8))
+        rankings = tuple(tiers_from_scores(torch.rand(n, generator=dice).tolist()) for _ in range(1 + seed % 3))
+        optimizer.tell(RoundFeedback(n, rankings))
+    assert optimizer.incumbent is not None
+    assert bool(torch.isfinite(optimizer.incumbent).all())
+    assert all(math.isfinite(v) for v in optimizer.state().values.values())
