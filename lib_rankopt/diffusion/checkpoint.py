@@ -51,11 +51,15 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _require_file(path: Path) -> None:
-    if not path.is_file():
+    try:
+        size = path.stat().st_size if path.is_file() else None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error
+    if size is None:
         raise ModelError(f"{path}: there is no such file")
     if path.suffix not in SUFFIXES:
         raise ModelError(f"{path}: unknown file type {path.suffix!r}; supported are {', '.join(SUFFIXES)}")
-    if path.stat().st_size == 0:
+    if size == 0:
         raise ModelError(f"{path}: the file is empty; download it again")
 
 
@@ -84,8 +88,11 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def _hint(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(64).lstrip().lower()
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip().lower()
+    except OSError:
+        return ""  # the caller's message already says that it cannot be read
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "; it is a web page, saved in place of the model: download it again while signed in"
     if start.startswith(b"version https://git-lfs"):

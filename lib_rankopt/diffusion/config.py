@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from lib_rankopt.errors import ModelError
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 _BUNDLED = Path(__file__).parent / "configs"
+# what reading a value of the wrong kind out of a parsed configuration raises
+_WRONG = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def from_ldm_yaml(path: Path) -> ModelConfig:
         vae = params["first_stage_config"]["params"]
         family = _family_of_width(_first(unet["context_dim"]), params)
         base = bundled(family)
-        return ModelConfig(
+        found = ModelConfig(
             family=family,
             prediction_type=_prediction_of_yaml(params, base),
             image_size=int(params.get("image_size", base.image_size // 8))
@@ -125,12 +128,36 @@ def from_ldm_yaml(path: Path) -> ModelConfig:
                 int(params.get("timesteps", base.betas.count)),
             ),
         )
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        _check(found, path)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ModelError(f"{path}: cannot read this configuration: {error}") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except _WRONG as error:
         raise ModelError(
             f"{path}: this is not a Stable Diffusion (LDM) configuration: {error!r} is missing or wrong"
         ) from error
+    return found
+
+
+def _check(config: ModelConfig, where: Path) -> None:
+    """Check the values that the building of the modules does not.
+
+    Raises:
+        ModelError: naming the value.
+    """
+    betas, channels, factor = config.betas, config.vae["latent_channels"], config.scaling_factor
+    problem = None
+    if betas.count < 2:
+        problem = f"it has {betas.count} noise levels, but there must be at least 2"
+    elif not 0 < betas.start <= betas.end < 1:
+        problem = f"its noise goes from {betas.start} to {betas.end}, but must rise between 0 and 1"
+    elif isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
+        problem = f"the latent channels (z_channels) are {channels!r}, but must be a whole number from 1"
+    elif not math.isfinite(factor) or factor == 0:
+        problem = f"the latents' scale factor is {factor}"
+    elif config.image_size < config.downscale:
+        problem = f"the image size is {config.image_size} pixels, less than one latent cell ({config.downscale})"
+    if problem is not None:
+        raise ModelError(f"{where}: this configuration cannot be used: {problem}")
 
 
 def _first(value: Any) -> int:
@@ -220,7 +247,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(f"{path} is missing") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not readable as JSON: {error}") from error
     if not isinstance(value, dict):
         raise ModelError(f"{path}: holds no JSON object")
@@ -231,8 +258,19 @@ def from_diffusers(folder: Path) -> ModelConfig:
     """Read the shape of a diffusers folder from its ``config.json`` files.
 
     Raises:
-        ModelError: no such pipeline, or one that is not supported.
+        ModelError: no such pipeline, one that is not supported, or values that cannot be.
     """
+    try:
+        found = _from_diffusers(folder)
+        _check(found, folder)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be read: {error}") from error
+    except _WRONG as error:
+        raise ModelError(f"{folder}: its configuration is broken: {error!r} is missing or wrong") from error
+    return found
+
+
+def _from_diffusers(folder: Path) -> ModelConfig:
     index = read_json(folder / "model_index.json")
     family = _family_of_pipeline(folder, str(index.get("_class_name")))
     unet, vae = read_json(folder / "unet/config.json"), read_json(folder / "vae/config.json")
@@ -246,7 +284,7 @@ def from_diffusers(folder: Path) -> ModelConfig:
         family = "sd2"
     return ModelConfig(
         family=family,
-        prediction_type=scheduler.get("prediction_type", "epsilon"),
+        prediction_type=str(scheduler.get("prediction_type") or "epsilon"),
         image_size=_size_of_diffusers(unet, vae),
         unet=_public(unet),
         vae={"scaling_factor": 0.18215, "latent_channels": 4, **_public(vae)},

@@ -43,10 +43,17 @@ class NoiseSchedule:
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """Fractional timesteps of noise levels, any shape, on ``sigma``'s device."""
         log_sigma, table = sigma.log(), self.log_sigmas.to(sigma.device)
-        low = (torch.searchsorted(table, log_sigma.contiguous(), right=True) - 1).clamp(0, len(table) - 2)
+        low = self._row_below(log_sigma)
         weight = (table[low] - log_sigma) / (table[low] - table[low + 1])
         weight = weight.clamp(0, 1)
         return (1 - weight) * low + weight * (low + 1)
+
+    def _row_below(self, log_sigma: Tensor) -> Tensor:
+        # torch 2.1 has no searchsorted on MPS
+        place = torch.device("cpu") if log_sigma.device.type == "mps" else log_sigma.device
+        table = self.log_sigmas.to(place)
+        row = torch.searchsorted(table, log_sigma.to(place).contiguous(), right=True) - 1
+        return row.clamp(0, len(table) - 2).to(log_sigma.device)
 
     def t_to_sigma(self, t: Tensor) -> Tensor:
         """Noise levels of fractional timesteps, any shape."""
@@ -65,7 +72,7 @@ class LCMSchedule(NoiseSchedule):
     """The 50 of 1,000 levels on which latent consistency models are distilled; timesteps are rounded to them."""
 
     def __init__(self, alphas_cumprod: Tensor, kept: int = 50) -> None:
-        self.stride = len(alphas_cumprod) // kept
+        self.stride = max(1, len(alphas_cumprod) // kept)
         super().__init__(alphas_cumprod[self.stride - 1 :: self.stride])
 
     def sigma_to_t(self, sigma: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +26,9 @@ _COMPONENT_FILES = (
     "pytorch_model.bin",
 )
 _V_THRESHOLD = -1.0
+# how early versions of diffusers named the VAE's attention
+_OLD_ATTENTION = re.compile(r"(.*\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)")
+_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def load(
         shape = _config_of_file(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
         states = _states_of_file(tensors, shape, path)
         del tensors
-    return _settled(assemble(shape, states, device, dtype, where=str(path)))
+    return _settled(assemble(shape, states, device, dtype, where=str(path)), str(path))
 
 
 def _config_of_file(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
@@ -159,19 +164,31 @@ def _states_of_folder(folder: Path, shape: ModelConfig) -> States:
     names = ["text_encoder", "text_encoder_2"][: len(shape.text_encoders)]
     return States(
         _component(folder / "unet"),
-        _component(folder / "vae"),
+        _vae_names(_component(folder / "vae")),
         [_text_names(_component(folder / name)) for name in names],
     )
 
 
 def _component(folder: Path) -> dict[str, Tensor]:
-    for name in _COMPONENT_FILES:
-        for file in (folder / name, folder / name.replace(".", ".fp16.", 1)):
-            if file.is_file():
-                return checkpoint.read_tensors(file)
+    try:
+        for name in _COMPONENT_FILES:
+            for file in (folder / name, folder / name.replace(".", ".fp16.", 1)):
+                if file.is_file():
+                    return checkpoint.read_tensors(file)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be read: {error}") from error
     raise ModelError(
         f"{folder}: no weights here; looked for {', '.join(_COMPONENT_FILES)} and their fp16 variants"
     )
+
+
+def _vae_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights under today's names of the attention; many published SD1 and SD2 folders have the old ones."""
+    renamed = {}
+    for name, tensor in state.items():
+        old = _OLD_ATTENTION.fullmatch(name)
+        renamed[f"{old[1]}.{_ATTENTION[old[2]]}.{old[3]}" if old else name] = tensor
+    return renamed
 
 
 def _text_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -192,7 +209,8 @@ def assemble(
     """Build the modules of a shape and fill them, part by part so that no part is held twice.
 
     Raises:
-        ModelError: weights are missing, left over or of another shape; some are named.
+        ModelError: the configuration cannot be built; weights are missing, left over or of another shape, some of
+            which are named.
         MissingDependencyError: diffusers or transformers is not installed.
     """
     try:
@@ -201,9 +219,14 @@ def assemble(
         raise _missing(error) from error
     target = torch.device(device)
     vae_dtype = torch.float32 if shape.family == "sdxl" else dtype
-    unet = _filled(lambda: UNet2DConditionModel(**shape.unet), states.unet, f"{where}: UNet", target, dtype)
+    # unlike the constructors, from_config passes over keys that only other versions know
+    unet = _filled(
+        lambda: UNet2DConditionModel.from_config(dict(shape.unet)), states.unet, f"{where}: UNet", target, dtype
+    )
     states.unet = {}
-    vae = _filled(lambda: AutoencoderKL(**shape.vae), states.vae, f"{where}: VAE", target, vae_dtype)
+    vae = _filled(
+        lambda: AutoencoderKL.from_config(dict(shape.vae)), states.vae, f"{where}: VAE", target, vae_dtype
+    )
     states.vae = {}
     encoders = []
     for encoder in shape.text_encoders:
@@ -233,13 +256,12 @@ def _text_encoder(
     except ImportError as error:
         raise _missing(error) from error
     raw: dict[str, Any] = dict(encoder.config)
-    text_config = CLIPTextConfig.from_dict(raw.get("text_config") or raw)
     kind = CLIPTextModelWithProjection if encoder.projected else CLIPTextModel
     if not encoder.projected:
         state.pop("text_projection.weight", None)
 
     def build() -> nn.Module:
-        model = kind(text_config)
+        model = kind(CLIPTextConfig.from_dict(raw.get("text_config") or raw))
         if not hasattr(model, "text_model"):
             renamed = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
             state.clear()
@@ -256,7 +278,10 @@ def _filled(
     device: torch.device,
     dtype: torch.dtype,
 ) -> nn.Module:
-    module = _built(build)
+    try:
+        module = _built(build)
+    except _build_errors() as error:
+        raise ModelError(f"{where}: its configuration cannot be built: {error}") from error
     have, need = set(state), set(module.state_dict())
     # transformers kept the positions as a buffer in the file up to 4.30
     missing = sorted(name for name in need - have if not name.endswith("position_ids"))
@@ -288,6 +313,17 @@ def _built(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
+def _build_errors() -> tuple[type[Exception], ...]:
+    """What modules and their configurations raise when a value has the wrong kind or does not fit the others."""
+    plain = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
+    try:
+        # transformers' from version 5 on; it is derived from nothing else
+        from huggingface_hub.errors import StrictDataclassError
+    except ImportError:
+        return plain
+    return (*plain, StrictDataclassError)
+
+
 def _real_buffers(module: nn.Module) -> None:
     """Fill the one buffer that is in no state dict: CLIP's position numbers."""
     for name, buffer in list(module.named_buffers()):
@@ -302,25 +338,35 @@ def _real_buffers(module: nn.Module) -> None:
             )
 
 
-def _settled(model: StableDiffusion) -> StableDiffusion:
+def _settled(model: StableDiffusion, where: str) -> StableDiffusion:
     if model.config.prediction_type is not None:
         return model
-    kind = "v_prediction" if _looks_like_v(model) else "epsilon"
+    kind = "v_prediction" if _looks_like_v(model, where) else "epsilon"
     return replace(model, config=replace(model.config, prediction_type=kind))
 
 
-@torch.inference_mode()
-def _looks_like_v(model: StableDiffusion) -> bool:
-    """Whether an SD2 UNet predicts v: at full noise, an eps model returns its input, a v model something near
-    minus the image.
+def _looks_like_v(model: StableDiffusion, where: str) -> bool:
+    """Whether an SD2 UNet predicts v: at the last timestep, an eps model returns about its input, a v model something
+    far below it.
 
-    The probe and its threshold are the webui's (a constant input of 0.5, no text, the last timestep).
+    The probe and its threshold are the webui's (``modules/sd_models_config.py``): 0.5 everywhere in the latent and in
+    two text tokens. It runs in float32 on the CPU, so that the answer does not depend on where the model will run.
+
+    Raises:
+        ModelError: the UNet answers with values that are not finite.
     """
     width = int(model.config.unet["cross_attention_dim"])
-    x = torch.full((1, model.config.latent_channels, 8, 8), 0.5, device=model.device)
-    context = torch.zeros((1, 77, width), device=model.device, dtype=model.dtype)
-    t = torch.full((1,), model.config.betas.count - 1, device=model.device)
-    return bool((model.predict(x, t, Conditioning(context)) - x).mean() < _V_THRESHOLD)
+    x = torch.full((1, model.config.latent_channels, 8, 8), 0.5)
+    context, t = torch.full((1, 2, width), 0.5), torch.tensor([model.config.betas.count - 1])
+    probed = replace(model, device=torch.device("cpu"), dtype=torch.float32)
+    # outside inference mode, which would leave weights that cannot be trained
+    model.unet.to(probed.device, probed.dtype)
+    with torch.inference_mode():
+        difference = (probed.predict(x, t, Conditioning(context)) - x).mean().item()
+    model.unet.to(model.device, model.dtype)
+    if not math.isfinite(difference):
+        raise ModelError(f"{where}: the UNet returns not-a-number or infinite values; the checkpoint may be damaged")
+    return difference < _V_THRESHOLD
 
 
 def release(device: torch.device) -> None:

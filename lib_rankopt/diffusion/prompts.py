@@ -7,6 +7,7 @@ bracket literal; ``BREAK`` starts a new chunk. Prompt editing (``[a:b:0.5]``), a
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from lib_rankopt.errors import InvalidInputError
 CHUNK = 75  # tokens of text between a start and an end token
 _COMMA_BACKTRACK = 20  # the webui's default: a phrase of up to so many tokens moves whole into the next chunk
 _STEP = 1.1
+MAX_WEIGHT = 1000.0  # far more than any picture survives
 _TOKENS = re.compile(r"\\[()\[\]\\]|\\|\(|\[|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|\)|\]|[^\\()\[\]:]+|:")
 _BREAK = re.compile(r"\s*\bBREAK\b\s*")
 _EXTRA_NETWORK = re.compile(r"<(lora|lyco|hypernet):[^>]*>")
@@ -52,12 +54,23 @@ def refuse_extra_networks(prompt: str, field: str) -> None:
         )
 
 
-def parse(prompt: str) -> list[Span]:
-    """Split a prompt into weighted spans; unclosed brackets reach to the end."""
+def parse(prompt: str, field: str = "prompt") -> list[Span]:
+    """Split a prompt into weighted spans; unclosed brackets reach to the end.
+
+    Raises:
+        InvalidInputError: a weight beyond :data:`MAX_WEIGHT`, naming the field.
+    """
     reader = _Reader()
     for match in _TOKENS.finditer(prompt):
         reader.read(match.group(0), match.group(1))
-    return reader.finished()
+    spans = reader.finished()
+    for span in spans:
+        if not math.isfinite(span.weight) or abs(span.weight) > MAX_WEIGHT:
+            raise InvalidInputError(
+                f"{field}: the emphasis of {(span.text or '')[:40]!r} comes to {span.weight:g}, but must be from "
+                f"{-MAX_WEIGHT:g} to {MAX_WEIGHT:g}; take brackets away or lower the number"
+            )
+    return spans
 
 
 class _Reader:

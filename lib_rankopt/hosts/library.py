@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_rankopt.diffusion.pocket.paths import POCKET_DIR
-from lib_rankopt.errors import NotFoundError
+from lib_rankopt.errors import ModelError, NotFoundError
 from lib_rankopt.hosts.base import ModelIdentity
 from lib_rankopt.hosts.validation import check_model_name
 
@@ -47,10 +48,11 @@ class ModelLibrary:
 
     def __init__(self, folder: Path | None, default: str) -> None:
         self.folder = folder
-        self._extra = Path(default) if default != POCKET and _is_model(Path(default)) else None
+        self._extra = _outside(default)
         self._default = str(self._extra) if self._extra is not None else default
         self._known: dict[Path, _Known] = {}
         self._loaded: tuple[Path, Stamp, StableDiffusion] | None = None
+        self._skipped: set[Path] = set()
 
     def names(self) -> tuple[str, ...]:
         """All models, the default first."""
@@ -109,17 +111,15 @@ class ModelLibrary:
         """The model in memory; another one is dropped before it is read.
 
         Raises:
-            NotFoundError, ModelError: unknown, broken or unsupported model.
+            NotFoundError, ModelError: unknown, broken or unsupported model, or out of memory.
         """
-        from lib_rankopt.diffusion import loading
-
         path = self.path(name)
         stamp = _stamp(path)
         if self._loaded is not None and self._loaded[:2] == (path, stamp):
             return self._loaded[2]
         self.unload()
         logger.info("loading %s", path)
-        model = loading.load(path, device, dtype)
+        model = _read(path, device, dtype)
         self._loaded = (path, stamp, model)
         known = self._look(path)
         known.config = replace(known.config, prediction_type=model.config.prediction_type)
@@ -147,15 +147,32 @@ class ModelLibrary:
     def _paths(self) -> dict[str, Path]:
         found = {}
         pocket = pocket_path()
-        if pocket is not None:
-            found[POCKET] = pocket
         if self._extra is not None:
             found[str(self._extra)] = self._extra
         if self.folder is not None:
-            found.update(
-                (path.relative_to(self.folder).as_posix(), path) for path in _models_under(self.folder)
-            )
+            folder = self.folder
+            found.update((path.relative_to(folder).as_posix(), path) for path in self._models_under(folder))
+        if POCKET in found:
+            # a folder of that name must not pass for the embedded model
+            found[_free_name(f"{POCKET} (folder)", found)] = found.pop(POCKET)
+        if pocket is not None:
+            found[POCKET] = pocket
         return found
+
+    def _models_under(self, folder: Path) -> list[Path]:
+        found: list[Path] = []
+        for path in self._children(folder):
+            found.extend([path] if _is_model(path) else self._models_under(path))
+        return found
+
+    def _children(self, folder: Path) -> list[Path]:
+        try:
+            return sorted(folder.iterdir()) if folder.is_dir() else []
+        except OSError as error:
+            if folder not in self._skipped:
+                self._skipped.add(folder)
+                logger.warning("%s cannot be searched for models: %s", folder, error)
+            return []
 
 
 def pocket_path() -> Path | None:
@@ -164,23 +181,52 @@ def pocket_path() -> Path | None:
     return path if path.is_file() else None
 
 
+def _read(path: Path, device: torch.device, dtype: torch.dtype) -> StableDiffusion:
+    from lib_rankopt.diffusion import loading
+    from lib_rankopt.diffusion.memory import is_out_of_memory
+
+    try:
+        return loading.load(path, device, dtype)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        failure = str(error)
+    # outside the handler, so that the traceback no longer holds what was read
+    loading.release(device)
+    raise ModelError(
+        f"{path}: out of memory while loading it on {device}: close what else uses memory, or choose a smaller model ({failure})"
+    )
+
+
+def _outside(default: str) -> Path | None:
+    """The model that a default names by its path, if it does."""
+    path = Path(default)
+    if default == POCKET or not _is_model(path):
+        return None
+    return path.absolute() if str(path) == POCKET else path
+
+
+def _free_name(name: str, taken: Iterable[str]) -> str:
+    while name in taken:
+        name += "*"
+    return name
+
+
 def _is_model(path: Path) -> bool:
-    return (path.is_file() and path.suffix in _SUFFIXES) or (path / "model_index.json").is_file()
-
-
-def _models_under(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    if not folder.is_dir():
-        return found
-    for path in sorted(folder.iterdir()):
-        if _is_model(path):
-            found.append(path)
-        elif path.is_dir():
-            found.extend(_models_under(path))
-    return found
+    try:
+        return (path.is_file() and path.suffix in _SUFFIXES) or (path / "model_index.json").is_file()
+    except OSError:
+        return False
 
 
 def _stamp(path: Path) -> Stamp:
-    """Changes when a file of the model does."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path, path.with_suffix(".yaml")]
-    return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file())
+    """Changes when a file of the model does.
+
+    Raises:
+        ModelError: its folder cannot be read.
+    """
+    try:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path, path.with_suffix(".yaml")]
+        return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file())
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,9 @@ from torch import Tensor
 from lib_rankopt import __version__
 from lib_rankopt.diffusion.conditioning import encode_prompts
 from lib_rankopt.diffusion.decode import decode, preview
-from lib_rankopt.diffusion.denoiser import CFGDenoiser, Denoiser, LCMDenoiser, LCMSchedule
+from lib_rankopt.diffusion.denoiser import CFGDenoiser, Conditioning, Denoiser, LCMDenoiser, LCMSchedule
 from lib_rankopt.diffusion.loading import StableDiffusion, release
+from lib_rankopt.diffusion.memory import is_out_of_memory
 from lib_rankopt.diffusion.noise import start_noise
 from lib_rankopt.diffusion.samplers import Plan, plan
 from lib_rankopt.diffusion.sampling import OnStep, Step, sample
@@ -25,39 +25,15 @@ from lib_rankopt.hosts.base import (
     GeneratedImage,
     GenerationRequest,
     ModelIdentity,
-    Progress,
     ProgressCallback,
 )
 from lib_rankopt.hosts.infotext import infotext
+from lib_rankopt.hosts.reporter import Reporter
 
 if TYPE_CHECKING:
     from PIL import Image
 
 logger = logging.getLogger("rankopt.hosts")
-
-
-class Reporter:
-    """Turns steps and finished images into progress that never goes back."""
-
-    def __init__(self, total: int, callback: ProgressCallback | None) -> None:
-        self.total = total
-        self.done = 0
-        self._callback = callback
-        self._fraction = 0.0
-        self._started = time.monotonic()
-
-    def report(
-        self, batch: int, step: int, steps: int, previews: dict[int, Image.Image] | None = None
-    ) -> None:
-        """Report ``step`` of ``steps`` for ``batch`` images under way beyond those done."""
-        if self._callback is None:
-            return
-        self._fraction = max(
-            self._fraction, min(1.0, (self.done + batch * step / max(steps, 1)) / self.total)
-        )
-        elapsed = time.monotonic() - self._started
-        eta = elapsed * (1 - self._fraction) / self._fraction if self._fraction > 0 else None
-        self._callback(Progress(self._fraction, step, steps, self.done, self.total, eta, previews or {}))
 
 
 class StandaloneRun:
@@ -121,8 +97,7 @@ class StandaloneRun:
 
     def _prepare(self) -> tuple[Plan, CFGDenoiser]:
         request, model = self.request, self.model
-        size = (request.width, request.height)
-        cond, uncond = encode_prompts(model, request.prompt, request.negative_prompt, size, request.clip_skip)
+        cond, uncond = self._encoded()
         lcm = request.sampler == "LCM"
         schedule = LCMSchedule(model.schedule.alphas_cumprod) if lcm else model.schedule
         kind = LCMDenoiser if lcm else Denoiser
@@ -136,6 +111,22 @@ class StandaloneRun:
             eta=request.eta,
         )
         return steps, CFGDenoiser(denoiser, cond, uncond, request.cfg_scale, self._check)
+
+    def _encoded(self) -> tuple[Conditioning, Conditioning]:
+        request, size = self.request, (self.request.width, self.request.height)
+        try:
+            return encode_prompts(
+                self.model, request.prompt, request.negative_prompt, size, request.clip_skip
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = str(error)
+        # outside the handler, as in _sampled
+        release(self.model.device)
+        raise GenerationError(
+            f"out of memory while encoding the prompt: shorten it or choose a smaller model ({failure})"
+        )
 
     def _check(self) -> None:
         if self._cancel is not None and self._cancel.is_set():
@@ -163,7 +154,7 @@ class StandaloneRun:
                     on_step,
                     self.model.device,
                 )
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             failure = str(error)
@@ -185,18 +176,24 @@ class StandaloneRun:
 
     def _finished(self, index: int, clean: Tensor) -> GeneratedImage:
         self._check()
-        try:
-            image = decode(self.model, clean)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise GenerationError(
-                f"out of memory while decoding {self.request.width}×{self.request.height}: choose a smaller size"
-            ) from error
+        image = self._decoded(clean)
         self.reporter.done += 1
         self.reporter.report(0, self.plan.steps, self.plan.steps)
         return GeneratedImage(
             index, image, self._latents[index], self.request.seeds[index], self._parameters(index)
+        )
+
+    def _decoded(self, clean: Tensor) -> Image.Image:
+        try:
+            return decode(self.model, clean)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = str(error)
+        # outside the handler, as in _sampled
+        release(self.model.device)
+        raise GenerationError(
+            f"out of memory while decoding {self.request.width}×{self.request.height}: choose a smaller size ({failure})"
         )
 
     def _parameters(self, index: int) -> str:
@@ -227,11 +224,3 @@ class StandaloneRun:
                 "Version": f"Rank-Optimize {__version__}",
             },
         )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch ran out of memory; on the CPU and MPS that is a plain ``RuntimeError``."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

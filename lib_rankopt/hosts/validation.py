@@ -32,9 +32,8 @@ def check_settings(request: GenerationRequest) -> None:
     Raises:
         InvalidInputError: naming the first field that cannot be used.
     """
-    for field in ("prompt", "negative_prompt"):
-        if not isinstance(getattr(request, field), str):
-            raise InvalidInputError(f"{field} is {getattr(request, field)!r}, not text")
+    check_text("prompt", request.prompt)
+    check_text("negative_prompt", request.negative_prompt)
     check_size(request.width, request.height)
     check_seeds(request.seeds)
     _integer("steps", request.steps, *STEPS_RANGE)
@@ -44,6 +43,26 @@ def check_settings(request: GenerationRequest) -> None:
     _real("cfg_scale", request.cfg_scale, *CFG_RANGE)
     if request.eta is not None:
         _real("eta", request.eta, *ETA_RANGE)
+
+
+def check_text(field: str, value: Any) -> None:
+    """Check a prompt: text that can be written down, with weights that can be used.
+
+    Raises:
+        InvalidInputError: no text, lone surrogates, or an emphasis out of range.
+    """
+    from lib_rankopt.diffusion import prompts
+
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{field} is {value!r}, not text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"{field} holds characters that are no text, the first at position {error.start} "
+            f"({value[error.start]!a}): half of a surrogate pair; remove them"
+        ) from error
+    prompts.parse(value, field)
 
 
 def check_size(width: Any, height: Any) -> None:

@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from lib_rankopt.errors import NotFoundError
+from lib_rankopt.errors import MissingDependencyError, NotFoundError
 from lib_rankopt.scorers.base import Scorer, ScorerInfo
 
 if TYPE_CHECKING:
@@ -36,7 +36,15 @@ def create(name: str, device: str = "cpu") -> Scorer:
         MissingDependencyError: the scorer needs a package that is not installed.
         ModelError: its weights are missing or broken.
     """
-    return _factory(name)(device)
+    try:
+        return _factory(name)(device)
+    except MissingDependencyError:
+        raise
+    except ImportError as error:
+        package = (error.name or "the package").partition(".")[0]
+        raise MissingDependencyError(
+            f"The scorer '{name}' needs a package that is not installed ({error}); install it with: pip install {package}"
+        ) from error
 
 
 def _factory(name: str) -> Callable[[str], Scorer]:

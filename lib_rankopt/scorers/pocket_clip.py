@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lib_rankopt.diffusion.checkpoint import sha256_of
+from lib_rankopt.diffusion.pocket.paths import POCKET_DIR
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.scorers.base import Scorer, ScorerInfo
 from lib_rankopt.scorers.images import to_batch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
     from torch import Tensor
 
@@ -19,20 +23,22 @@ _IMAGE_SIZE = 64
 
 
 class PocketClipScorer(Scorer):
-    """CLIP score, 100 · cos(image, text), as in Hessel et al. 2021 (CLIPScore) without its rescaling and floor at zero."""
+    """CLIP score, 100 · cos(image, text), as in Hessel et al. 2021 (CLIPScore) without its rescaling and floor at zero.
 
-    info = ScorerInfo(
-        name="clip",
-        version="pocket-1",
-        scale="cosine × 100 under the pocket CLIP, −100 to 100",
-        preprocessing="longer side to 64 px (bicubic, antialiased), padded with white",
-    )
+    Its version names the weights by their hash, so that scores of a rebuilt CLIP are not mixed with older ones.
+    """
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", folder: Path = POCKET_DIR) -> None:
         from lib_rankopt.diffusion import pocket
 
-        self._model, self._preprocess, self._tokenize = pocket.load_clip(device)
+        self._model, self._preprocess, self._tokenize = pocket.load_clip(device, folder)
         self._device = device
+        self.info = ScorerInfo(
+            name="clip",
+            version=f"pocket-1-{sha256_of(folder / 'clip.safetensors')[:8]}",  # the 1 counts changes of this file
+            scale="cosine × 100 under the pocket CLIP, −100 to 100",
+            preprocessing="longer side to 64 px (bicubic, antialiased), padded with white",
+        )
 
     @torch.inference_mode()
     def score(self, images: Sequence[Image.Image] | Tensor, prompts: str | Sequence[str]) -> Tensor:

@@ -75,6 +75,30 @@ def test_levels_outside_the_table_are_clamped(levels: NoiseSchedule) -> None:
     assert levels.sigma_to_t(torch.tensor([1e-4, 1e3])).tolist() == [0.0, 999.0]
 
 
+def test_on_mps_the_table_is_searched_on_the_cpu(
+    levels: NoiseSchedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch 2.1 has no searchsorted there; tensors that only say they are on MPS stand in for the device."""
+
+    class OnMps(Tensor):
+        device = torch.device("mps")
+
+    def to(tensor: Tensor, target: torch.device) -> Tensor:
+        return tensor.as_subclass(OnMps if target.type == "mps" else Tensor)
+
+    def searchsorted(table: Tensor, values: Tensor, **options: bool) -> Tensor:
+        assert not isinstance(table, OnMps)
+        assert not isinstance(values, OnMps)
+        return real(table, values, **options)
+
+    real, expected = torch.searchsorted, levels.sigma_to_t(SIGMAS)
+    monkeypatch.setattr(Tensor, "to", to)
+    monkeypatch.setattr(torch, "searchsorted", searchsorted)
+    found = levels.sigma_to_t(SIGMAS.as_subclass(OnMps))
+    assert isinstance(found, OnMps)
+    assert torch.equal(found.as_subclass(Tensor), expected)
+
+
 def test_guidance_combines_both_prompts(levels: NoiseSchedule) -> None:
     denoiser = Denoiser(net, levels)
     x, sigma = noisy(3), torch.full((3,), 2.0)
@@ -112,6 +136,10 @@ def test_lcm_levels_are_every_twentieth_from_the_last(alphas: Tensor, levels: No
     assert lcm.sigma_to_t(lcm.sigmas).tolist() == list(range(19, 1000, 20))
     assert lcm.sigma_max == levels.sigma_max
     torch.testing.assert_close(lcm.t_to_sigma(torch.tensor([19.0, 999.0])), lcm.sigmas[[0, -1]])
+
+
+def test_lcm_takes_every_level_of_a_short_table() -> None:
+    assert len(LCMSchedule(torch.linspace(0.9, 0.1, 30)).sigmas) == 30
 
 
 def test_lcm_boundary_condition_fades_the_input_out(alphas: Tensor) -> None:

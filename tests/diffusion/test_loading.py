@@ -216,6 +216,83 @@ def test_a_folder_without_weights_or_of_another_pipeline_is_named(
         read_config(folder)
 
 
+def change(file: Path, **values: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def test_options_of_newer_versions_are_passed_over(tiny_model: StableDiffusion, tmp_path: Path) -> None:
+    folder = save_folder(tiny_model, tmp_path / "tiny")
+    for part in ("unet", "vae", "text_encoder"):
+        change(folder / part / "config.json", an_option_of_tomorrow=None, _private=1)
+    change(folder / "scheduler/scheduler_config.json", an_option_of_tomorrow=[1])
+    assert torch.equal(load(folder).unet.conv_in.weight, tiny_model.unet.conv_in.weight)
+
+
+BROKEN = [
+    ("unet/config.json", {"block_out_channels": [32]}, "UNet: its configuration cannot be built"),
+    ("unet/config.json", {"block_out_channels": [32, 33, 64, 64]}, "UNet: its configuration cannot be built"),
+    ("unet/config.json", {"down_block_types": ["Tomorrow2D"] * 4}, "UNet: its configuration cannot be built.*Tomorrow2D"),
+    ("unet/config.json", {"attention_head_dim": "x"}, "UNet: its configuration cannot be built"),
+    ("unet/config.json", {"layers_per_block": []}, "UNet: its configuration cannot be built"),
+    ("unet/config.json", {"sample_size": "x"}, "broken"),
+    ("unet/config.json", {"sample_size": -1}, "-8 pixels"),
+    ("unet/config.json", {"in_channels": "4"}, "the UNet takes 4 channels"),
+    ("vae/config.json", {"block_out_channels": 3}, "broken"),
+    ("vae/config.json", {"norm_num_groups": 0}, "VAE: its configuration cannot be built"),
+    ("vae/config.json", {"scaling_factor": None}, "broken"),
+    ("vae/config.json", {"scaling_factor": 0}, "scale factor is 0"),
+    ("text_encoder/config.json", {"num_attention_heads": 0}, "text encoder: its configuration cannot be built"),
+    ("text_encoder/config.json", {"hidden_size": "wide"}, "text encoder: its configuration cannot be built"),
+    ("text_encoder/config.json", {"hidden_act": "tomorrow"}, "text encoder: its configuration cannot be built"),
+    ("text_encoder/config.json", {"text_config": [1]}, "text encoder: its configuration cannot be built"),
+    ("scheduler/scheduler_config.json", {"num_train_timesteps": 0}, "0 noise levels"),
+    ("scheduler/scheduler_config.json", {"num_train_timesteps": None}, "broken"),
+    ("scheduler/scheduler_config.json", {"beta_start": "low"}, "broken"),
+    ("scheduler/scheduler_config.json", {"beta_end": 1.5}, "rise between 0 and 1"),
+    ("tokenizer/special_tokens_map.json", {"pad_token": {"text": "x"}}, "broken"),
+]
+
+
+@pytest.mark.parametrize(("file", "values", "message"), BROKEN)
+def test_a_folder_with_a_broken_configuration_is_a_model_error(
+    file: str, values: dict[str, object], message: str, tiny_model: StableDiffusion, tmp_path: Path
+) -> None:
+    folder = save_folder(tiny_model, tmp_path / "tiny")
+    change(folder / file, **values)
+    with pytest.raises(ModelError, match=message) as caught:
+        load(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_folder_without_a_prediction_type_predicts_noise(tiny_model: StableDiffusion, tmp_path: Path) -> None:
+    folder = save_folder(tiny_model, tmp_path / "tiny")
+    change(folder / "scheduler/scheduler_config.json", prediction_type=None)
+    assert read_config(folder).prediction_type == "epsilon"
+
+
+def test_files_that_may_not_be_read_are_model_errors(
+    tiny_model: StableDiffusion, tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may be listed and yet be closed to this user; the tests may run as one to whom nothing is."""
+    folder = save_folder(tiny_model, tmp_path / "tiny")
+    file = tmp_path / "closed.safetensors"
+    file.write_bytes(tiny_path.read_bytes()[:5000])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        for act in (load, read_config):
+            with pytest.raises(ModelError, match=r"closed\.safetensors: not a whole"):
+                act(file)
+    for path in (file, folder):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "is_file", refuse)
+            with pytest.raises(ModelError, match="cannot be read"):
+                load(path)
+
+
+def refuse(path: Path, *args: object, **kwargs: object) -> None:
+    raise PermissionError(13, "Permission denied", str(path))
+
+
 def test_old_text_encoders_without_the_inner_name_load(tiny_path: Path) -> None:
     tensors = checkpoint.read_tensors(tiny_path)
     old = {n.replace("transformer.text_model.", "transformer."): t for n, t in tensors.items()}
@@ -387,6 +464,34 @@ def test_a_broken_yaml_is_named(content: str, tiny_path: Path, tmp_path: Path) -
         read_config(tmp_path / "m.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("z_channels: 4", "z_channels: 4.5", "latent channels .* are 4.5"),
+        ("z_channels: 4", "z_channels: four", "latent channels .* are 'four'"),
+        ("z_channels: 4", "z_channels: [4]", r"latent channels .* are \[4\]"),
+        ("timesteps: 1000", "timesteps: 0", "0 noise levels"),
+        ("timesteps: 1000", "timesteps: .inf", "is missing or wrong"),
+        ("linear_end: 0.0120", "linear_end: .nan", "rise between 0 and 1"),
+        ("context_dim: 32", "context_dim: []", "is missing or wrong"),
+        ("channel_mult: [ 1, 2, 2, 2 ]", "channel_mult: []", "UNet: its configuration cannot be built"),
+        ("num_heads: 4", "num_heads: 0", "UNet: its configuration cannot be built"),
+    ],
+)
+def test_a_yaml_with_wrong_values_is_a_model_error(
+    old: str, new: str, message: str, tiny_path: Path, tmp_path: Path
+) -> None:
+    yaml = tiny_path.with_suffix(".yaml").read_text()
+    assert old in yaml
+    (tmp_path / "m.yaml").write_text(
+        yaml.replace(old, new).replace("version: tokenizer", f"version: {tiny_path.parent / 'tokenizer'}")
+    )
+    (tmp_path / "m.safetensors").write_bytes(tiny_path.read_bytes())
+    with pytest.raises(ModelError, match=message) as caught:
+        load(tmp_path / "m.safetensors")
+    assert str(tmp_path) in str(caught.value)
+
+
 def test_the_yamls_v_parameterization_and_a_v_pred_mark_are_seen(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -404,12 +509,34 @@ def test_the_weights_of_an_sd2_file_tell_what_they_predict(kind: str) -> None:
     class Fake(torch.nn.Module):
         def forward(self, x: Tensor, t: Tensor, context: Tensor, **_: object) -> tuple[Tensor]:
             assert t.tolist() == [999]
-            assert context.shape == (1, 77, 64)
+            assert torch.equal(context, torch.full((1, 2, 64), 0.5))
             return (x if kind == "epsilon" else x - 1.8,)
 
     model = replace(small_model("sd2"), unet=Fake())
     assert model.config.prediction_type is None
-    assert loading._settled(model).config.prediction_type == kind
+    assert loading._settled(model, "some file").config.prediction_type == kind
+
+
+def test_the_probe_runs_in_float32_and_leaves_the_model_as_it_was() -> None:
+    """In half precision a large model could overflow, and its answer would depend on the device."""
+    model = small_model("sd2")
+    unet = model.unet.to(torch.bfloat16).requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    seen: list[torch.dtype] = []
+    handle = unet.conv_in.register_forward_hook(lambda _module, args, _output: seen.append(args[0].dtype))
+    settled = loading._settled(replace(model, dtype=torch.bfloat16), "some file")
+    handle.remove()
+    assert seen == [torch.float32]
+    assert settled.config.prediction_type in ("epsilon", "v_prediction")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in unet.state_dict().items())
+    assert all(p.dtype == torch.bfloat16 and not p.is_inference() for p in unet.parameters())
+
+
+def test_a_probe_that_gives_no_number_is_a_model_error() -> None:
+    model = small_model("sd2")
+    torch.nn.init.constant_(model.unet.conv_out.bias, torch.nan)
+    with pytest.raises(ModelError, match=r"some file: the UNet returns not-a-number"):
+        loading._settled(model, "some file")
 
 
 @pytest.mark.parametrize("family", ["sd2", "sdxl"])

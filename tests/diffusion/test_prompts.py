@@ -57,6 +57,29 @@ def test_emphasis_reads_as_in_the_webui(prompt: str, expected: list[tuple[str | 
     assert spans(prompt) == expected
 
 
+@pytest.mark.parametrize(
+    ("prompt", "seen"),
+    [
+        ("a (fox:1001)", "'fox' comes to 1001,"),
+        ("(fox:-1000.5)", "'fox' comes to -1000.5,"),
+        ("((fox:500):3) (cat:2)", "'fox' comes to 1500,"),
+        ("(" * 80 + "fox", "'fox' comes to 2048.4,"),
+        ("(" * 9000 + "fox", "'fox' comes to inf,"),
+        (f"(fox:{'9' * 400})", "'fox' comes to inf,"),
+        (f"((fox:{'9' * 400}):0)", "'fox' comes to nan,"),
+    ],
+)
+def test_wild_weights_are_refused(prompt: str, seen: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"negative_prompt: the emphasis of {seen} but must be from -1000 to 1000"):
+        parse(prompt, "negative_prompt")
+
+
+def test_weights_at_the_limit_pass() -> None:
+    assert spans("(a:1000) ((b:2000):-.5) [(c:1050)]") == [
+        ("a", 1000), (" ", 1), ("b", -1000), (" ", 1), ("c", 954.5455),
+    ]  # fmt: skip
+
+
 def test_a_span_is_a_value() -> None:
     assert parse("x") == [Span("x", 1.0)]
 

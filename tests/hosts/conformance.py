@@ -43,6 +43,10 @@ def noise_for(host: Host, request: GenerationRequest) -> torch.Tensor:
 
 BAD_VALUES = [
     ("prompt", None, "prompt"),
+    ("prompt", "a fox \ud83e", r"prompt holds characters that are no text.*position 6 \('\\ud83e'\)"),
+    ("negative_prompt", "\udca6", "negative_prompt holds characters that are no text"),
+    ("prompt", "(fox:5000)", "prompt: the emphasis of 'fox' comes to 5000"),
+    ("negative_prompt", "(" * 9000 + "fox", "negative_prompt: the emphasis of 'fox' comes to inf"),
     ("width", 65, "width is 65.*multiple of 8"),
     ("height", 70, "height is 70.*multiple of 8; 72"),
     ("width", 8, "width is 8.*16 to 4096"),

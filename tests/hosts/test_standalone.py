@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib_rankopt.diffusion import schedules
+from lib_rankopt.diffusion import loading, schedules
 from lib_rankopt.diffusion.samplers import SAMPLERS
 from lib_rankopt.diffusion.sampling import Step
 from lib_rankopt.errors import (
@@ -196,11 +197,114 @@ class TestModels:
         with pytest.raises(NotFoundError, match="there is no model"):
             host.generate(request_of())
 
+    @pytest.mark.parametrize("embedded", [True, False])
+    def test_a_folder_called_pocket_does_not_pass_for_the_embedded_model(
+        self, embedded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own = tmp_path / "own.safetensors"
+        own.write_bytes(b"")
+        monkeypatch.setattr(library, "pocket_path", lambda: own if embedded else None)
+        for name in ("pocket", "pocket (folder)"):
+            (tmp_path / "models" / name).mkdir(parents=True)
+            (tmp_path / "models" / name / "model_index.json").write_text("{}")
+        found = library.ModelLibrary(tmp_path / "models", library.POCKET)
+        assert set(found.names()) == {"pocket (folder)", "pocket (folder)*"} | ({library.POCKET} if embedded else set())
+        assert found.path("pocket (folder)*") == tmp_path / "models/pocket"
+        assert found.path("pocket (folder)") == tmp_path / "models/pocket (folder)"
+        if embedded:
+            assert found.path(None) == own
+
+    def test_a_default_path_called_pocket_is_the_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "pocket").mkdir()
+        (tmp_path / "pocket" / "model_index.json").write_text("{}")
+        monkeypatch.chdir(tmp_path)
+        assert library.ModelLibrary(None, "./pocket").path(None) == tmp_path / "pocket"
+        if library.pocket_path() is not None:
+            assert library.ModelLibrary(None, "pocket").path(None) == library.pocket_path()
+
+    def test_a_closed_folder_is_passed_over_with_one_warning(
+        self, models_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Simulated, as the tests may run as a user to whom no folder is closed."""
+        closed, real = models_dir / "closed", Path.iterdir
+        closed.mkdir()
+
+        def iterdir(folder: Path) -> Any:
+            if folder == closed:
+                raise PermissionError(13, "Permission denied", str(folder))
+            return real(folder)
+
+        monkeypatch.setattr(Path, "iterdir", iterdir)
+        found = library.ModelLibrary(models_dir, "tiny.safetensors")
+        with caplog.at_level(logging.WARNING, "rankopt.hosts"):
+            names = found.names()
+            assert found.names() == names
+        closed.rmdir()
+        assert [name for name in names if name != library.POCKET] == ["tiny.safetensors", "more/second.safetensors"]
+        (record,) = caplog.records
+        assert str(closed) in record.getMessage()
+
+    def test_a_folder_whose_files_are_closed_lists_the_rest(
+        self, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before Python 3.14, asking for the kind of a file raises where its folder may not be entered."""
+
+        def guarded(real: Any) -> Any:
+            def ask(path: Path) -> bool:
+                if path.is_relative_to(models_dir / "more") and path != models_dir / "more":
+                    raise PermissionError(13, "Permission denied", str(path))
+                return bool(real(path))
+
+            return ask
+
+        for name in ("is_file", "is_dir"):
+            monkeypatch.setattr(Path, name, guarded(getattr(Path, name)))
+        found = library.ModelLibrary(models_dir, str(models_dir / "more/second.safetensors"))
+        assert [name for name in found.names() if name != library.POCKET] == ["tiny.safetensors"]
+        with pytest.raises(NotFoundError, match=r"second\.safetensors"):
+            found.path(None)
+
+    def test_a_file_that_closes_later_is_a_model_error(
+        self, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = library.ModelLibrary(models_dir, "tiny.safetensors")
+        path = found.path(None)
+        real = Path.stat
+
+        def stat(self: Path, **options: Any) -> Any:
+            if self == path:
+                raise PermissionError(13, "Permission denied", str(self))
+            return real(self, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(found, "path", lambda name: path)
+            patch.setattr(Path, "stat", stat)
+            with pytest.raises(ModelError, match=r"tiny\.safetensors: cannot be read"):
+                found.config(None)
+
     def test_v_prediction_models_run(self, tmp_path: Path, request_of: RequestOf) -> None:
         tiny.write_checkpoint(tmp_path, parameterization="v")
         host = StandaloneHost(tmp_path, "tiny.safetensors", device="cpu")
         assert host.identity().prediction_type == "v_prediction"
         assert len(list(host.generate(request_of()))) == 1
+
+
+def out_of_memory(*args: Any, **kwargs: Any) -> Any:
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+def watch_release(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[str]:
+    """The devices that memory is given back to, each time while no error is handled, which would hold the tensors."""
+    released: list[str] = []
+
+    def release(device: torch.device) -> None:
+        assert sys.exc_info()[0] is None
+        released.append(device.type)
+
+    monkeypatch.setattr(module, "release", release)
+    return released
 
 
 class TestTrouble:
@@ -256,6 +360,52 @@ class TestTrouble:
         with pytest.raises(GenerationError, match="out of memory with a single image of 64×64"):
             list(host.generate(request_of(seeds=(1, 2))))
 
+    @pytest.mark.parametrize("act", ["generate", "identity"])
+    def test_out_of_memory_while_loading_is_an_error_and_gives_memory_back(
+        self, act: str, models_dir: Path, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        released = watch_release(monkeypatch, loading)
+        monkeypatch.setattr(loading, "load", out_of_memory)
+        host = StandaloneHost(models_dir, "tiny.safetensors", device="cpu")
+        monkeypatch.setattr(host._library, "settled", lambda name: False)
+        with pytest.raises(ModelError, match=r"tiny\.safetensors: out of memory while loading it on cpu.*2 GiB"):
+            list(host.generate(request_of())) if act == "generate" else host.identity()
+        assert released == ["cpu"]
+        monkeypatch.undo()
+        assert len(list(host.generate(request_of()))) == 1
+
+    def test_out_of_memory_while_encoding_is_an_error_and_gives_memory_back(
+        self, host: StandaloneHost, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = host._library.load(None, host.device, host.dtype)
+        released = watch_release(monkeypatch, standalone_run)
+        monkeypatch.setattr(model.text_encoders[0], "forward", out_of_memory)
+        with pytest.raises(GenerationError, match=r"out of memory while encoding the prompt.*2 GiB"):
+            list(host.generate(request_of()))
+        assert released == ["cpu"]
+
+    def test_out_of_memory_while_decoding_is_an_error_and_gives_memory_back(
+        self, host: StandaloneHost, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = host._library.load(None, host.device, host.dtype)
+        released = watch_release(monkeypatch, standalone_run)
+        monkeypatch.setattr(model.vae, "decode", out_of_memory)
+        with pytest.raises(GenerationError, match=r"out of memory while decoding 64×64.*2 GiB"):
+            list(host.generate(request_of()))
+        assert released == ["cpu"]
+
+    @pytest.mark.parametrize("error", [RuntimeError("a bug"), ModelError("a broken file")])
+    def test_other_errors_of_loading_are_not_hidden(
+        self, error: Exception, models_dir: Path, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*args: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(loading, "load", broken)
+        host = StandaloneHost(models_dir, "tiny.safetensors", device="cpu")
+        with pytest.raises(type(error), match=str(error)):
+            list(host.generate(request_of()))
+
     def test_other_runtime_errors_are_not_hidden(
         self, host: StandaloneHost, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -304,15 +454,6 @@ def test_infotext_quotes_what_would_break_its_reader() -> None:
     text = infotext("p", "", {"Steps": 3, "CFG scale": 7.0, "A": "x, y", "B": 'say: "z"', "C": None})
     assert text == 'p\nSteps: 3, CFG scale: 7, A: "x, y", B: "say: \\"z\\""'
     assert json.loads('"say: \\"z\\""') == 'say: "z"'
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [("CUDA out of memory.", True), ("MPS backend out of memory", True), ("shape mismatch", False)],
-)
-def test_out_of_memory_is_told_from_other_errors(message: str, expected: bool) -> None:
-    assert standalone_run.is_out_of_memory(RuntimeError(message)) is expected
-    assert not standalone_run.is_out_of_memory(ValueError("out of memory"))
 
 
 def test_half_precision_runs_near_full_precision(models_dir: Path, request_of: RequestOf) -> None:

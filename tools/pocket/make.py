@@ -2,7 +2,8 @@
 
     python -m tools.pocket.make [--stage STAGE ...] [--device cuda] [--work DIR] [--out DIR] [--redo]
 
-Without --stage every stage that has not been finished is run. Needs tools/pocket/requirements.txt and npm.
+Without --stage every stage that has not been finished is run, and then the report on what was made. Needs
+tools/pocket/requirements.txt and npm.
 """
 
 from __future__ import annotations
@@ -35,12 +36,25 @@ STAGES = {
 }
 
 
+def leftovers(plan: Plan, name: str) -> list[Path]:
+    """What keeps a stage from beginning anew: its mark of being done, and files that it would go on from."""
+    kept = {
+        "art": [plan.file("sprites.npy")],
+        "text": [plan.out / "tokenizer" / "vocab.json"],
+        "unet": [plan.file("unet_run.pt")],
+    }
+    return [plan.file(f"{name}.done"), *kept.get(name, [])]
+
+
 def run(plan: Plan, names: list[str], redo: bool = False) -> None:
-    """Runs stages in the order of STAGES; a finished one is left alone unless `redo`."""
+    """Runs stages in the order of STAGES; a finished one is left alone unless `redo`, which starts all of them afresh."""
     for name in STAGES:
         done = plan.file(f"{name}.done")
         if name not in names or (done.is_file() and not redo):
             continue
+        if redo:
+            for leftover in leftovers(plan, name):
+                leftover.unlink(missing_ok=True)
         log.info("stage %s", name)
         started = time.monotonic()
         STAGES[name](plan)
@@ -57,7 +71,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--work", type=Path, default=None, help="renders, latents, unfinished weights (build/pocket)")
     parser.add_argument("--out", type=Path, default=None, help="where the model goes (the package's own folder)")
-    parser.add_argument("--redo", action="store_true", help="run the stages even if they were finished")
+    parser.add_argument("--redo", action="store_true", help="run the stages from their beginning even if they were finished")
     parser.add_argument("--unet-steps", type=int, default=None)
     arguments = parser.parse_args()
     plan = default_plan(arguments.work, arguments.out, arguments.device)
@@ -66,8 +80,7 @@ def main() -> None:
     names = arguments.stage or [*STAGES, "report"]
     run(plan, names, arguments.redo)
     if "report" in names:
-        sys.argv = [sys.argv[0], "--work", str(plan.work)]
-        report.main()
+        report.write(plan, report.Settings(), report.sheet_of(plan))
 
 
 if __name__ == "__main__":

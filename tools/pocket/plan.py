@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib_rankopt.diffusion.pocket.paths import POCKET_DIR
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -35,6 +37,11 @@ class Plan:
     seed: int = 0
     merges: int = 2_048  # how many of CLIP's BPE merges the tokenizer keeps
 
+    @property
+    def is_packages(self) -> bool:
+        """Whether the model goes into the package, in place of the committed one."""
+        return self.out.resolve() == POCKET_DIR.resolve()
+
     def file(self, name: str) -> Path:
         """The path of a work file, its folder made."""
         self.work.mkdir(parents=True, exist_ok=True)
@@ -43,8 +50,7 @@ class Plan:
 
 def default_plan(work: Path | None = None, out: Path | None = None, device: str = "cpu") -> Plan:
     """The build of the committed weights."""
-    out = out or ROOT / "lib_rankopt" / "diffusion" / "pocket" / "weights"
-    return Plan(work=work or ROOT / "build" / "pocket", out=out, device=device)
+    return Plan(work=work or ROOT / "build" / "pocket", out=out or POCKET_DIR, device=device)
 
 
 def tiny(work: Path, out: Path) -> Plan:

@@ -1,6 +1,6 @@
 """What the pocket model can do, in figures (JSON on standard output) and in a contact sheet.
 
-    python -m tools.pocket.report [--images 1000] [--sampler "DPM++ 2M"] [--sheet PATH]
+    python -m tools.pocket.report [--images 1000] [--sampler "DPM++ 2M"] [--out DIR] [--device cuda] [--sheet PATH]
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch import Tensor
 
 from lib_rankopt.diffusion import conditioning, loading, noise, samplers, sampling
 from lib_rankopt.diffusion.denoiser import CFGDenoiser, Conditioning, Denoiser
-from lib_rankopt.diffusion.pocket import checkpoint_path, load_clip, load_judges
+from lib_rankopt.diffusion.pocket import load_clip, load_judges
+from lib_rankopt.diffusion.pocket.paths import existing
 from lib_rankopt.diffusion.pocket.words import BACKGROUNDS, CONCEPTS, STYLES, caption
 from tools.pocket import art, render
 from tools.pocket.plan import ROOT, Plan, default_plan
@@ -54,11 +55,11 @@ class Painted:
 
 
 class Painter:
-    """Generates with the pocket model; prompts of one batch may differ."""
+    """Generates with the pocket model of a build; prompts of one batch may differ."""
 
-    def __init__(self, settings: Settings, device: str = "cpu") -> None:
+    def __init__(self, plan: Plan, settings: Settings) -> None:
         self.settings = settings
-        self.model = loading.load(checkpoint_path(), device)
+        self.model = loading.load(existing(plan.out / "pocket.safetensors"), plan.device)
         self.plan = samplers.plan(settings.sampler, settings.scheduler, settings.steps, self.model.schedule)
 
     @torch.inference_mode()
@@ -97,9 +98,9 @@ def paint(painter: Painter, settings: Settings) -> Painted:
     return Painted(torch.cat(parts), asked)
 
 
-def judged(painted: Painted) -> dict[str, float]:
-    """The share of pictures in which the judges see what was asked for."""
-    scores = load_judges()(painted.pictures)
+def judged(plan: Plan, painted: Painted) -> dict[str, float]:
+    """The share of pictures in which the build's judges see what was asked for."""
+    scores = load_judges(plan.device, plan.out)(painted.pictures)
     asked = torch.tensor(painted.asked)
     parts = {"concept": scores.concept, "style": scores.style, "background": scores.background}
     hits = {name: part.argmax(1) == asked[:, i] for i, (name, part) in enumerate(parts.items())}
@@ -112,11 +113,11 @@ def real_figures(plan: Plan) -> dict[str, float]:
     """The judges and the pocket CLIP on fresh renders, which nothing was trained on."""
     renderer = render.Renderer(np.load(plan.file("sprites.npy")))
     pictures, scenes = render.save_renders(renderer, plan.holdout, plan.holdout_seed)
-    model, _, tokenize = load_clip()
+    model, _, tokenize = load_clip(plan.device, plan.out)
     result = {"pocket_clip_caption_of_100": caption_choice(model, tokenize, pictures, scenes, plan.seed)}
     pictures, scenes = render.save_renders(renderer, plan.holdout, plan.judge_holdout_seed)
     asked = [tuple(row) for row in torch.stack([scenes.concept, scenes.style, scenes.background], 1).tolist()]
-    seen = judged(Painted(torch.from_numpy(pictures).float() / 255, asked))
+    seen = judged(plan, Painted(torch.from_numpy(pictures).float() / 255, asked))
     return {name: round(value, 4) for name, value in (result | {f"judges_{k}": v for k, v in seen.items()}).items()}
 
 
@@ -155,17 +156,30 @@ def contact_sheet(painter: Painter, path: Path, columns: int = 8, rows: int = 6,
 
 
 def figures(plan: Plan, settings: Settings, sheet: Path | None) -> dict[str, object]:
-    """All figures; writes the contact sheet to `sheet` if given."""
-    painter = Painter(settings, plan.device)
+    """All figures of a build; writes the contact sheet to `sheet` if given."""
+    painter = Painter(plan, settings)
     if sheet is not None:
         contact_sheet(painter, sheet)
     return {
-        "generated": judged(paint(painter, settings)),
+        "generated": judged(plan, paint(painter, settings)),
         "settings": asdict(settings),
         "seconds_for_eight_images": seconds_for_eight(painter),
         "renders": real_figures(plan),
         "megabytes": round(sum(f.stat().st_size for f in plan.out.rglob("*") if f.is_file()) / 1e6, 2),
     }
+
+
+def sheet_of(plan: Plan) -> Path:
+    """Where a build's contact sheet goes: the documentation's shows the committed model only."""
+    return SHEET if plan.is_packages else plan.work / SHEET.name
+
+
+def write(plan: Plan, settings: Settings, sheet: Path) -> None:
+    """Writes the figures of a build to standard output, and its contact sheet."""
+    if not plan.file("sprites.npy").is_file():
+        art.make_sprites(plan.file("art"), plan.file("sprites.npy"))
+    json.dump(figures(plan, settings, sheet), sys.stdout, indent=1)
+    sys.stdout.write("\n")
 
 
 def main() -> None:
@@ -178,11 +192,11 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=Settings.guidance)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--work", type=Path, default=None, help="the build's work folder, for the sprites")
-    parser.add_argument("--sheet", type=Path, default=SHEET)
+    parser.add_argument("--out", type=Path, default=None, help="the model's folder (the package's own)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--sheet", type=Path, default=None, help=f"the contact sheet ({SHEET.name}, in docs/images or the work folder)")
     arguments = parser.parse_args()
-    plan = default_plan(arguments.work)
-    if not plan.file("sprites.npy").is_file():
-        art.make_sprites(plan.file("art"), plan.file("sprites.npy"))
+    plan = default_plan(arguments.work, arguments.out, arguments.device)
     settings = Settings(
         images=arguments.images,
         steps=arguments.steps,
@@ -190,8 +204,7 @@ def main() -> None:
         sampler=arguments.sampler,
         scheduler=arguments.scheduler,
     )
-    json.dump(figures(plan, settings, arguments.sheet), sys.stdout, indent=1)
-    sys.stdout.write("\n")
+    write(plan, settings, arguments.sheet or sheet_of(plan))
 
 
 if __name__ == "__main__":

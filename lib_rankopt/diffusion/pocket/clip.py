@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lib_rankopt.diffusion import checkpoint
 from lib_rankopt.diffusion.pocket.architecture import IMAGE_SIZE
 from lib_rankopt.diffusion.pocket.judges import as_batch
 from lib_rankopt.diffusion.tokenizer import tokenizer_from
+from lib_rankopt.errors import MissingDependencyError, ModelError
 
 MEAN, STD = 0.5, 0.3  # of the pixels, for every channel
 
@@ -31,9 +32,17 @@ def clip_config(vocabulary: int) -> dict[str, Any]:
 
 
 def new_clip(config: dict[str, Any]) -> nn.Module:
-    """An open_clip CLIP of `config`, with fresh weights."""
-    from open_clip.model import CLIP
+    """An open_clip CLIP of `config`, with fresh weights.
 
+    Raises:
+        MissingDependencyError: open_clip is not installed.
+    """
+    try:
+        from open_clip.model import CLIP
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the pocket CLIP needs open_clip, which cannot be imported ({error}); install it with: pip install open_clip_torch"
+        ) from error
     return CLIP(**{k: v for k, v in config.items() if k in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")})
 
 
@@ -67,10 +76,17 @@ def tokenizer_of(folder: Path, length: int) -> Tokenize:
 
 
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
-    """`model` with the weights saved at `path` in float32."""
-    state = {name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()}
-    missing, unexpected = model.load_state_dict(state, strict=False)
+    """`model` with the weights saved at `path`, in float32.
+
+    Raises:
+        ModelError: the file is missing or broken, or its tensors are not the model's.
+    """
+    state = {name: t.float() if t.is_floating_point() else t for name, t in checkpoint.read_tensors(path).items()}
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"{path} does not fit: {' '.join(str(error).split())}") from error
     lost = [name for name in missing if not name.endswith(("attn_mask", "num_batches_tracked"))]
     if lost or unexpected:
-        raise RuntimeError(f"{path} does not fit this open_clip: lacks {lost[:3]}, has unknown {list(unexpected)[:3]}")
+        raise ModelError(f"{path} does not fit: it lacks {lost[:3]} and has unknown {list(unexpected)[:3]}")
     return model

@@ -15,11 +15,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lib_rankopt.diffusion import checkpoint
+from lib_rankopt.diffusion.config import read_json
 from lib_rankopt.diffusion.pocket.architecture import IMAGE_SIZE
 from lib_rankopt.diffusion.pocket.words import BACKGROUNDS, CONCEPTS, STYLES, parse_caption
+from lib_rankopt.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,19 @@ class Judges:
 
     @classmethod
     def load(cls, path: Path, device: str | torch.device = "cpu") -> Judges:
-        """The judges saved at `path` (safetensors), whose vocabulary must be this version's."""
-        state = load_file(path)
+        """The judges saved at `path` (safetensors); the vocabulary, in the `.json` beside it, must be this version's.
+
+        Raises:
+            ModelError: a file is missing or broken, or the judges learnt other words.
+        """
+        if read_json(path.with_suffix(".json")) != json.loads(vocabulary_json()):
+            raise ModelError(f"{path}: these judges learnt other words than this version's; make them anew")
+        state = checkpoint.read_tensors(path)
         net = JudgeNet()
-        net.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
+        try:
+            net.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
+        except RuntimeError as error:
+            raise ModelError(f"{path} does not fit: {' '.join(str(error).split())}") from error
         return cls(net, device)
 
     @torch.no_grad()

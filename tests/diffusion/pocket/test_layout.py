@@ -1,13 +1,15 @@
 """One set of weights, two layouts: the single file read by diffusers' own conversion equals the exported folder."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file, save_file
 
-from lib_rankopt.diffusion import pocket
+from lib_rankopt.diffusion import loading, pocket
 from lib_rankopt.diffusion.pocket import architecture, export, layout
 
 diffusers = pytest.importorskip("diffusers")
@@ -99,6 +101,21 @@ def test_whole_pipeline_loads_and_paints(folder):
     seed = torch.Generator().manual_seed(0)
     image = pipeline("a 3d fox", height=64, width=64, num_inference_steps=2, generator=seed, output_type="np").images[0]
     assert image.shape == (64, 64, 3)
+
+
+@torch.inference_mode()
+def test_folders_with_the_old_names_of_the_vaes_attention_load(folder, tmp_path):
+    old = shutil.copytree(folder, tmp_path / "old")
+    file = old / "vae" / "diffusion_pytorch_model.safetensors"
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    pattern = re.compile(r"(?<=\.attentions\.0\.)(to_q|to_k|to_v|to_out\.0)")
+    state = {pattern.sub(lambda match: names[match[0]], name): t for name, t in load(file.read_bytes()).items()}
+    assert sum(".query." in name for name in state) == 4, "weight and bias, in the encoder and the decoder"
+    save_file(state, file)
+    mine, other = loading.load(folder), loading.load(old)
+    x, z = random(2, 3, 64, 64).clamp(-1, 1), random(2, 4, 8, 8)
+    assert torch.equal(mine.decode(z), other.decode(z))
+    assert torch.equal(mine.vae.encode(x).latent_dist.mean, other.vae.encode(x).latent_dist.mean)
 
 
 def test_webui_export(tmp_path):

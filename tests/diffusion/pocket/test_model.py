@@ -1,15 +1,20 @@
 """The committed weights: size, scale, words, and pictures that the judges recognise."""
 
+import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load, save_file
 
 from lib_rankopt.diffusion import conditioning, loading, noise, pocket, samplers, sampling
 from lib_rankopt.diffusion.denoiser import CFGDenoiser, Conditioning, Denoiser
 from lib_rankopt.diffusion.pocket.architecture import SCALE_FACTOR
+from lib_rankopt.diffusion.pocket.judges import Judges
+from lib_rankopt.errors import MissingDependencyError, ModelError
 
 PROMPTS = [pocket.caption(c, s, b) for c, s, b in (
     ("fox", "3d", "blue"), ("apple", "sticker", "white"), ("robot", "sticker", "yellow"), ("frog", "3d", "pink"),
@@ -112,3 +117,53 @@ def test_clip_tokens_are_cut_to_its_context():
     assert ids.shape == (3, 32)
     assert ids[0, -1] == ids[0].max()
     assert (ids[1] != 0).sum() == 2
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the pocket's folder, to be broken."""
+    return shutil.copytree(pocket.POCKET_DIR, tmp_path / "pocket")
+
+
+def test_without_open_clip_the_message_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    monkeypatch.setitem(sys.modules, "open_clip.model", None)
+    with pytest.raises(MissingDependencyError, match="pip install open_clip_torch"):
+        pocket.load_clip()
+
+
+@pytest.mark.parametrize("name", ["clip", "judges"])
+def test_broken_weights_are_a_model_error(name, copied):
+    start = {"clip": pocket.load_clip, "judges": pocket.load_judges}[name]
+    file = copied / f"{name}.safetensors"
+    start(folder=copied)
+    whole = load(file.read_bytes())
+    key = max(whole, key=lambda n: whole[n].numel())
+    for broken in ({n: t for n, t in whole.items() if n != key}, whole | {key: whole[key][:1].clone()}, whole | {"x": whole[key]}):
+        save_file({n: t.clone() for n, t in broken.items()}, file)
+        with pytest.raises(ModelError, match="does not fit"):
+            start(folder=copied)
+    file.write_bytes(file.read_bytes()[:9000])
+    with pytest.raises(ModelError, match="not a whole safetensors file"):
+        start(folder=copied)
+    file.unlink()
+    with pytest.raises(ModelError, match="is missing"):
+        start(folder=copied)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"model_cfg": {"text_cfg": {"context_length": 32}}}'])
+def test_a_broken_clip_configuration_is_a_model_error(text, copied):
+    (copied / "clip_config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"clip_config\.json"):
+        pocket.load_clip(folder=copied)
+
+
+def test_judges_of_other_words_are_refused(copied):
+    words = json.loads((copied / "judges.json").read_text(encoding="utf-8"))
+    words["concepts"][:2] = words["concepts"][1::-1]
+    (copied / "judges.json").write_text(json.dumps(words), encoding="utf-8")
+    with pytest.raises(ModelError, match="other words"):
+        Judges.load(copied / "judges.safetensors")
+    (copied / "judges.json").unlink()
+    with pytest.raises(ModelError, match=r"judges\.json is missing"):
+        Judges.load(copied / "judges.safetensors")
