@@ -17,6 +17,9 @@ _log = logging.getLogger("rankopt.cli")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. The only place that turns any error into a sentence."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a prompt may hold what the terminal's encoding has not
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.WARNING, format="%(name)s: %(message)s")
     try:

@@ -10,9 +10,10 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.errors import InvalidInputError, StoreError
 
 if TYPE_CHECKING:
     from lib_rankopt.hosts.base import Host
@@ -24,10 +25,10 @@ def default_data_dir() -> Path:
     if configured := os.environ.get("RANKOPT_DATA"):
         return Path(configured)
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "rank-optimize"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "rank-optimize"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "rank-optimize"
-    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "rank-optimize"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "rank-optimize"
 
 
 def data_dir(arguments: Namespace) -> Path:
@@ -40,16 +41,16 @@ def make_host(arguments: Namespace) -> Host:
     from lib_rankopt.hosts.standalone import StandaloneHost
 
     model = getattr(arguments, "model", "")
-    extra = {"default_model": model} if Path(model).is_absolute() else {}
+    extra = {"default_model": model} if model else {}
     return StandaloneHost(models_dir=arguments.models_dir, device=arguments.device, **extra)
 
 
 @contextmanager
-def open_service(arguments: Namespace) -> Iterator[StudyService]:
-    """The studies service on the data folder, closed at the end."""
+def open_service(arguments: Namespace, resume: bool = False) -> Iterator[StudyService]:
+    """The studies service on the data folder, closed at the end; ``resume``: take up what a killed process left unfinished."""
     from lib_rankopt.studies.service import StudyService
 
-    service = StudyService(data_dir(arguments), make_host(arguments), arguments.database_url)
+    service = StudyService(data_dir(arguments), make_host(arguments), arguments.database_url, resume=resume)
     try:
         yield service
     finally:
@@ -63,9 +64,28 @@ def chosen_seed(seed: int) -> int:
     return secrets.randbelow(2**32 - 1) if seed == -1 else seed
 
 
+def check_writable(folder: Path) -> None:
+    """Try to write in ``folder``, or, where that is still to be made, in the first folder above it that is there.
+
+    Raises:
+        StoreError: no permission, a full or read-only disk, or a file of that name.
+    """
+    with writing(folder), TemporaryFile(dir=next(path for path in (folder, *folder.absolute().parents) if path.exists())):
+        pass
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says about writing ``path`` into a :class:`StoreError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"Cannot write to {path}: {error.strerror or error}.") from error
+
+
 def print_json(value: Any) -> None:
-    """One JSON object on one line, flushed, so that a pipe sees it at once."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+    """One JSON object on one line, in ASCII, flushed, so that a pipe sees it at once and reads it in any encoding."""
+    print(json.dumps(value, allow_nan=False), flush=True)
 
 
 @contextmanager

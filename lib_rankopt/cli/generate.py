@@ -5,9 +5,10 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from lib_rankopt.cli.context import chosen_seed, make_host, print_json, progress_bar
-from lib_rankopt.errors import InvalidInputError, StoreError
+from lib_rankopt.cli.context import check_writable, chosen_seed, make_host, print_json, progress_bar, writing
+from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.hosts.base import GeneratedImage, GenerationRequest, Host, Progress
+from lib_rankopt.studies.settings import check_prompts
 
 
 def make_request(arguments: Namespace, host: Host, seeds: tuple[int, ...]) -> GenerationRequest:
@@ -34,15 +35,13 @@ def run(arguments: Namespace) -> int:
 
     if not 1 <= arguments.count <= 10_000:
         raise InvalidInputError(f"--count {arguments.count}: from 1 to 10000 images.")
+    check_prompts(arguments.prompt, arguments.negative_prompt)
     host = make_host(arguments)
     first = chosen_seed(arguments.seed)
     request = make_request(arguments, host, tuple((first + i) % 2**32 for i in range(arguments.count)))
     host.validate(request)
     judges = {name: scorers.create(name) for name in arguments.scorer}
-    try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"Cannot write to {arguments.out}: {error.strerror}.") from error
+    check_writable(arguments.out)
     with progress_bar("images", arguments.count, arguments.json) as advance:
 
         def report(progress: Progress) -> None:
@@ -66,5 +65,6 @@ def _write(made: GeneratedImage, folder: Path) -> Path:
     info = PngInfo()
     info.add_text("parameters", made.parameters)
     path = folder / f"{made.seed:010d}.png"
-    write_atomically(path, lambda stream: made.image.save(stream, "PNG", pnginfo=info))
+    with writing(path):
+        write_atomically(path, lambda stream: made.image.save(stream, "PNG", pnginfo=info))
     return path

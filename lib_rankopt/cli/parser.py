@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_serve(commands: Any) -> None:
     serve = commands.add_parser("serve", help="open the ranking board in a browser")
+    _add_model(serve, "the default of new studies: ")
     serve.add_argument("--port", type=int, default=7861, help="default 7861; the next free one if it is taken")
     serve.add_argument("--listen", action="store_true", help="accept connections from other machines (default: this machine only)")
     serve.add_argument("--no-browser", action="store_true", help="do not open a browser window")
@@ -59,10 +60,15 @@ def _model(text: str) -> str:
     return str(Path(text).resolve()) if text and Path(text).exists() else text
 
 
+def _add_model(command: argparse.ArgumentParser, purpose: str = "") -> None:
+    text = f"{purpose}name in --models-dir, or path (default: pocket model)"
+    command.add_argument("--model", type=_model, default="", metavar="NAME", help=text)
+
+
 def _add_generation_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--prompt", required=True, help="what the images should show")
     command.add_argument("--negative-prompt", default="", metavar="TEXT", help="what they should not show")
-    command.add_argument("--model", type=_model, default="", metavar="NAME", help="name in --models-dir, or path (default: pocket model)")
+    _add_model(command)
     command.add_argument("--sampler", default="", metavar="NAME", help="the webui's names, for example 'Euler a' (default: the model's)")
     command.add_argument("--scheduler", default="", metavar="NAME", help="for example Karras (default: the model's)")
     command.add_argument("--steps", type=int, default=20, help="sampler steps (default 20)")
@@ -87,7 +93,9 @@ def _add_optimize(commands: Any) -> None:
     optimize = commands.add_parser(
         "optimize",
         help="let a scorer rank for some rounds",
-        description="Run a study in which a scorer gives the rankings. The study is kept: look at it with 'serve' and go on by hand.",
+        description="Run a study in which a scorer gives the rankings. Each round's line tells its number (from 0), the images made "
+        "so far, the best score so far, and the incumbent: the score of the latest round's winner. "
+        "The study is kept: look at it with 'serve' and go on by hand.",
     )
     _add_generation_options(optimize)
     optimize.add_argument("--scorer", default="clip", metavar="NAME", help="who ranks (default clip, the embedded pocket CLIP)")
@@ -96,8 +104,8 @@ def _add_optimize(commands: Any) -> None:
     optimize.add_argument("--rounds", type=int, default=10, metavar="R", help="rounds (default 10)")
     optimize.add_argument("--candidates", type=int, default=8, metavar="M", help="images shown per round (default 8)")
     optimize.add_argument("--control", action="store_true", help="also the best of as many fresh seeds, the honest comparison")
-    optimize.add_argument("--out", type=Path, metavar="FILE", help="write the final image as PNG")
-    optimize.add_argument("--json", action="store_true", help="one JSON object a line per round")
+    optimize.add_argument("--out", type=Path, metavar="FILE", help="write the image with the best score as PNG")
+    optimize.add_argument("--json", action="store_true", help="one JSON object a line per round: round, images, best, incumbent")
     optimize.set_defaults(run=_lazy("optimize"))
 
 
@@ -122,4 +130,5 @@ def _add_pocket(commands: Any) -> None:
     target = export.add_mutually_exclusive_group(required=True)
     target.add_argument("--diffusers", type=Path, metavar="DIR", help="new folder that diffusers' from_pretrained takes")
     target.add_argument("--webui", type=Path, metavar="DIR", help="root of the webui")
+    export.add_argument("--json", action="store_true", help="one JSON object: the path written to")
     export.set_defaults(run=_lazy("pocket"))

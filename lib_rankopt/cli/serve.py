@@ -11,7 +11,7 @@ def run(arguments: Namespace) -> int:
     """Serve until Ctrl-C."""
     from lib_rankopt.ui.standalone import serve
 
-    with open_service(arguments) as service:
+    with open_service(arguments, resume=True) as service:
         print(f"Studies and images are kept in {data_dir(arguments)}")
         serve(
             service,

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from lib_rankopt import __version__
+from lib_rankopt import __version__, scorers
 from lib_rankopt.cli import main
-from lib_rankopt.cli.context import default_data_dir
+from lib_rankopt.cli.context import check_writable, default_data_dir, open_service
+from lib_rankopt.cli.parser import build_parser
+from lib_rankopt.errors import StoreError
+from lib_rankopt.scorers.base import Scorer, ScorerInfo
+from lib_rankopt.store import blobs
+from lib_rankopt.studies.service import StudyService
+from lib_rankopt.studies.views import StudySettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPT = "a 3d fox on a blue background"
@@ -51,6 +64,14 @@ def test_data_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert default_data_dir() == tmp_path
 
 
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="XDG is for other systems")
+def test_an_empty_xdg_data_home_counts_as_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("RANKOPT_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", "")
+    assert default_data_dir() == tmp_path / ".local" / "share" / "rank-optimize"
+
+
 def test_generate_writes_reproducible_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["generate", "--prompt", PROMPT, "--count", "3", "--seed", "5", "--scorer", "clip", "--json", *QUICK]
     code, out, _ = run(capsys, *arguments, "--out", str(tmp_path / "a"))
@@ -75,6 +96,9 @@ def test_generate_writes_reproducible_images(tmp_path: Path, capsys: pytest.Capt
         (["--count", "0"], "--count 0"),
         (["--scorer", "clap"], "Did you mean 'clip'"),
         (["--seed", "-7"], "--seed -7"),
+        (["--prompt", ""], "prompt is empty"),
+        (["--prompt", "fox " * 2000], "2000 words"),
+        (["--negative-prompt", "fox " * 2000], "negative_prompt has 2000 words"),
     ],
 )
 def test_generate_refuses_in_one_sentence(
@@ -135,6 +159,8 @@ def test_optimize_is_reproducible(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--set", "radius"], "name=value"),
         (["--candidates", "1"], "1"),
         (["--rounds", "0"], "--rounds 0"),
+        (["--prompt", ""], "prompt is empty"),
+        (["--optimizer", "zo_ranksgd", "--set", "line_search=no"], "line_search must be true or false, not 'no'"),
     ],
 )
 def test_optimize_refuses(arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,6 +188,10 @@ def test_pocket_export_is_a_diffusers_folder(tmp_path: Path, capsys: pytest.Capt
     assert code == 0
     assert str(tmp_path / "pocket") in out
     assert (tmp_path / "pocket" / "model_index.json").is_file()
+    code, out, _ = run(capsys, "pocket", "export", "--webui", str(tmp_path / "webui"), "--json")
+    assert code == 0
+    (line,) = json_lines(out)
+    assert line == {"path": str(tmp_path / "webui" / "pocket.safetensors")}
 
 
 def test_a_model_is_given_by_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,3 +203,185 @@ def test_a_model_is_given_by_its_path(tmp_path: Path, capsys: pytest.CaptureFixt
         assert code == 0, err
     first, second = (np.asarray(Image.open(next(Path(name).glob("*.png"))).convert("RGB")).astype(int) for name in "ab")
     assert abs(first - second).max() <= 1
+
+
+# -- optimize, with scorers made for the purpose
+class Listed(Scorer):
+    """Gives the scores of a list, one call after the other; raises where the list ends."""
+
+    info = ScorerInfo("listed", "1", "any", "none")
+
+    def __init__(self, *rounds: list[float]) -> None:
+        self._rounds = list(rounds)
+        self.seen: list[Image.Image] = []
+
+    def score(self, images: Any, prompts: Any) -> torch.Tensor:
+        self.seen += list(images)
+        if not self._rounds:
+            raise RuntimeError("the weights are upside down")
+        values = self._rounds.pop(0)
+        return torch.tensor(values[: len(images)])
+
+    def to(self, device: str) -> None:
+        pass
+
+
+def optimize(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) -> tuple[int, str, str]:
+    options = ["--prompt", PROMPT, "--candidates", "3", "--seed", "2", "--set", "incumbent_every=0", "--steps", "2"]
+    return run(capsys, "--data-dir", str(folder), "optimize", *options, *arguments)
+
+
+@pytest.mark.timeout(60)
+def test_optimize_ends_when_the_scorer_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorers, "create", lambda _name: Listed([1.0, 2.0, 3.0]))
+    code, out, err = optimize(capsys, tmp_path, "--rounds", "3", "--json")
+    assert code == 2
+    assert "upside down" in err
+    assert len(json_lines(out)) == 1
+
+
+@pytest.mark.timeout(60)
+def test_optimize_ends_when_the_automatic_mode_gives_no_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start_and_stop(service: StudyService, study: str, _scorer: str, _rounds: int) -> None:
+        service.start_round(study)
+        service.wait(study, 30)
+
+    monkeypatch.setattr(StudyService, "start_auto", start_and_stop)
+    code, _, err = optimize(capsys, tmp_path, "--rounds", "2")
+    assert code == 2
+    assert "stopped after 0 of 2 rounds" in err
+
+
+def test_optimize_tells_the_winner_and_writes_the_best_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Listed([1.0, 2.0, 9.0], [4.0, 6.0, 5.0])
+    monkeypatch.setattr(scorers, "create", lambda _name: judge)
+    picture = tmp_path / "new" / "best.png"
+    code, out, _ = optimize(capsys, tmp_path / "data", "--rounds", "2", "--json", "--out", str(picture))
+    assert code == 0
+    assert [(r["best"], r["incumbent"]) for r in json_lines(out)] == [(9.0, 9.0), (9.0, 6.0)]
+    assert np.array_equal(np.asarray(Image.open(picture)), np.asarray(judge.seen[2]))
+
+
+def test_optimize_counts_a_round_that_somebody_else_has_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not scored."""
+    from lib_rankopt.studies.views import Answer
+
+    def answer(service: StudyService, study: str, _scorer: str, _rounds: int) -> None:
+        service.start_round(study)
+        view = service.wait(study, 30)
+        service.answer(study, view.index, Answer("ranking", ((view.candidates[0].id,),), view.order))
+
+    monkeypatch.setattr(StudyService, "start_auto", answer)
+    code, out, err = optimize(capsys, tmp_path / "a", "--rounds", "1", "--json")
+    assert code == 0, err
+    assert json_lines(out) == [{"round": 0, "images": 3, "best": None, "incumbent": None}]
+    code, out, err = optimize(capsys, tmp_path / "b", "--rounds", "1", "--out", str(tmp_path / "best.png"))
+    assert code == 2
+    assert "—" in out
+    assert "No image has a score of 'clip'" in err
+
+
+def test_optimize_looks_at_out_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    for out, said in ((tmp_path, "is a folder"), (blocked / "best.png", "Cannot write to")):
+        code, _, err = optimize(capsys, tmp_path / "data", "--out", str(out))
+        assert code == 2
+        assert said in err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_said(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="Permission denied"):
+        check_writable(tmp_path / "new" / "newer")
+
+
+def test_a_full_disk_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        """Only the result is written to a full disk."""
+
+        def __call__(self, path: Path, _write: object) -> NoReturn:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    kept = blobs.write_atomically
+    monkeypatch.setattr(blobs, "write_atomically", lambda path, write: (kept if "data" in path.parts else Full())(path, write))
+    monkeypatch.setattr(scorers, "create", lambda _name: Listed([1.0, 2.0, 3.0]))
+    for code, _, err in (
+        optimize(capsys, tmp_path / "data", "--rounds", "1", "--out", str(tmp_path / "best.png")),
+        run(capsys, "generate", "--prompt", PROMPT, "--out", str(tmp_path), "--steps", "2"),
+    ):
+        assert code == 2
+        assert "No space left on device" in err
+
+
+def test_optimize_takes_the_models_own_schedule_and_words_for_booleans(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorers, "create", lambda _name: Listed([1.0, 2.0, 3.0]))
+    options = ["--optimizer", "zo_ranksgd", "--set", "line_search=False", "--set", "renormalize=true", "--set", "mu=0.5"]
+    code, _, err = run(capsys, "--data-dir", str(tmp_path), "optimize", "--prompt", PROMPT, "--rounds", "1", "--candidates", "3", *options)
+    assert code == 0, err
+    (study,) = json_lines(run(capsys, "--data-dir", str(tmp_path), "studies", "list", "--json")[1])
+    settings = study["settings"]
+    assert settings["optimizer_settings"] == {"line_search": False, "renormalize": True, "mu": 0.5}
+    assert (settings["sampler"], settings["scheduler"]) == ("DPM++ 2M", "Karras")
+
+
+def test_the_last_line_is_the_command_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with a model that only its path names, in folders with spaces."""
+    model, data, models = tmp_path / "my model", tmp_path / "my data", tmp_path / "my models"
+    models.mkdir()
+    assert run(capsys, "pocket", "export", "--diffusers", str(model))[0] == 0
+    monkeypatch.setattr(scorers, "create", lambda _name: Listed([1.0, 2.0, 3.0]))
+    code, out, err = run(
+        capsys, "--data-dir", str(data), "--models-dir", str(models), "optimize", "--prompt", PROMPT, "--rounds", "1",
+        "--candidates", "3", "--model", str(model), "--steps", "2",
+    )
+    assert code == 0, err
+    command = shlex.split(out.splitlines()[-1].partition("with: ")[2])
+    assert command[:3] == ["python", "-m", "lib_rankopt"]
+    arguments = build_parser().parse_args(command[3:])
+    assert (arguments.data_dir, arguments.models_dir, arguments.model) == (data, models, str(model))
+
+    def serve(service: StudyService, **_options: object) -> None:
+        (study,) = service.list()
+        service.start_round(study.id)
+        assert service.wait(study.id, 60).status == "ready"
+        assert service.host.models()[0] == str(model)
+
+    monkeypatch.setitem(sys.modules, "lib_rankopt.ui.standalone", SimpleNamespace(serve=serve))  # type: ignore[arg-type]
+    code, _, err = run(capsys, *command[3:])
+    assert code == 0, err
+
+
+def test_a_password_is_not_repeated() -> None:
+    from lib_rankopt.cli.optimize import _serve_command
+
+    url = "postgresql://me:secret@server/db"
+    arguments = build_parser().parse_args(["--database-url", url, "optimize", "--prompt", PROMPT])
+    assert shlex.split(_serve_command(arguments))[3:] == ["--database-url", "URL", "serve"]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_prompt_in_any_script_reaches_any_terminal(options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_service(build_parser().parse_args(["--data-dir", str(tmp_path), "studies", "list"])) as service:
+        service.create(StudySettings(prompt="红色的狐狸"))
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding="cp1252") for name in ("stdout", "stderr")}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    assert main(["--data-dir", str(tmp_path), "studies", "list", *options]) == 0
+    assert main(["--data-dir", str(tmp_path), "studies", "show", "狐狸"]) == 2
+    written = [(stream.flush(), stream.buffer.getvalue().decode("ascii"))[1] for stream in streams.values()]  # type: ignore[attr-defined]
+    assert all(r"\u72d0\u72f8" in text for text in written)
