@@ -87,7 +87,10 @@
             const round = this.shown;
             if (!round) return [];
             const byId = new Map(round.candidates.map((candidate) => [candidate.id, candidate]));
-            return round.order.map((id) => byId.get(id)).filter(Boolean);
+            const cards = round.order.map((id) => byId.get(id)).filter(Boolean);
+            // The incumbent's image exists from the beginning; alone among empty places it would give itself away.
+            const alone = ['queued', 'generating'].includes(round.status) && !cards.some((one) => one.image && one.id !== round.incumbent);
+            return alone ? cards.map((one) => (one.id === round.incumbent ? {...one, image: null} : one)) : cards;
         }
 
         // -- drafts survive a reload of the page
@@ -153,7 +156,8 @@
             const before = this.current;
             const kept = rounds.filter((round) => round.status !== 'discarded');
             const now = kept[kept.length - 1] || null;
-            const still = before && now && this.draftKey(before) === this.draftKey(now) && now.status !== 'answered';
+            // a round that was answered here and not there was refused: its picks come back from the shelf
+            const still = before && now && before.status !== 'answered' && this.draftKey(before) === this.draftKey(now) && now.status !== 'answered';
             const open = before && !before.placeholder && before.status !== 'answered' && before.study === study.id;
             const lost = open && !still && this.data.draft.length;
             const looking = kept.some((round) => round.index === this.data.looking) ? this.data.looking : null;
@@ -164,8 +168,13 @@
         adoptRound(round) {
             const rounds = this.data.rounds.filter((one) => one.index !== round.index && one.index < round.index);
             const known = this.data.rounds.find((one) => one.index === round.index);
-            const fresh = !known || known.placeholder || this.draftKey(known) !== this.draftKey(round);
+            const fresh = !known || known.placeholder || known.status === 'answered' || this.draftKey(known) !== this.draftKey(round);
             this.update({rounds: [...rounds, round], draft: fresh ? this.draftOf(round) : this.data.draft});
+        }
+
+        /** Take over a study's new record, if it is still the one on screen. */
+        adoptStudy(fresh) {
+            if (this.data.study && this.data.study.id === fresh.id) this.update({study: fresh});
         }
 
         // -- following

@@ -15,6 +15,7 @@
             this.api = state.api;
             this.line = Promise.resolve();
             this.readyAt = new Map();
+            this.creating = null;
         }
 
         /** Run something that talks to the server, one after the other; failures are said once. */
@@ -38,6 +39,10 @@
             const {state} = this;
             const candidate = state.cards.find((one) => one.id === id);
             if (!candidate) return;
+            if (state.shown.placeholder) {
+                ns.toast('This image is not finished yet.');
+                return;
+            }
             if (!state.open) {
                 ns.toast(state.data.looking === null ? 'This round is answered; U takes the answer back.' : 'This is an earlier round; branch from it to rank it anew.');
                 return;
@@ -104,6 +109,10 @@
         close(kind, tiers) {
             const {state} = this;
             const round = state.current;
+            if (round && ['queued', 'generating'].includes(round.status)) {
+                ns.toast('Still making images. Esc stops and ranks what is there.');
+                return;
+            }
             if (!state.open || round.candidates.every((one) => !one.image)) {
                 ns.toast('There is nothing to answer yet.');
                 return;
@@ -191,9 +200,18 @@
                 ns.say('Taken back');
                 return;
             }
+            const answered = this.state.data.rounds.filter((one) => one.status === 'answered');
+            const by = answered.length ? String(answered[answered.length - 1].answered_by) : '';
+            const rater = by.startsWith('auto:') ? by : 'me';
             this.queue(async () => {
-                const round = await this.api.post(['studies', study.id, 'undo']);
+                const round = await this.api.post(['studies', study.id, 'undo'], {rater});
                 ns.shelf.set(this.state.draftKey(round), null);
+                if (!this.state.data.study || this.state.data.study.id !== study.id) return;
+                if (round.status === 'answered') {
+                    this.patchRound(round.index, round);
+                    ns.say('Taken back');
+                    return;
+                }
                 this.state.update({rounds: this.state.data.rounds.filter((one) => one.index < round.index), looking: null});
                 this.state.adoptRound(round);
                 ns.toast(`Round ${round.index + 1} is open again.`);
@@ -222,18 +240,23 @@
         // -- studies
         /** Create a study from the form's values and open it with its first round. */
         create(body, auto) {
-            return this.queue(async () => {
+            if (this.creating) return this.creating;
+            ns.toast('Making the study…');
+            this.creating = this.queue(async () => {
                 const study = await this.api.post(['studies'], body);
                 await this.state.visit(study.id);
-                if (auto) this.state.update({study: await this.api.post(['studies', study.id, 'auto'], auto)});
+                if (auto) this.state.adoptStudy(await this.api.post(['studies', study.id, 'auto'], auto));
                 else await this.advance(study.id);
+            }).finally(() => {
+                this.creating = null;
             });
+            return this.creating;
         }
 
         rename(study, name) {
             this.queue(async () => {
                 const fresh = await this.api.patch(['studies', study.id], {name});
-                if (this.state.data.study && this.state.data.study.id === study.id) this.state.update({study: fresh});
+                this.state.adoptStudy(fresh);
                 if (this.state.data.studies) await this.state.loadStudies();
             });
         }
@@ -249,7 +272,7 @@
         // -- automatic mode
         startAuto(scorer, rounds) {
             const {study} = this.state.data;
-            this.queue(async () => this.state.update({study: await this.api.post(['studies', study.id, 'auto'], {scorer, rounds})}));
+            this.queue(async () => this.state.adoptStudy(await this.api.post(['studies', study.id, 'auto'], {scorer, rounds})));
         }
 
         takeOver() {
@@ -257,7 +280,7 @@
             if (!study || !study.auto) return;
             this.state.update({study: {...study, auto: null}});
             ns.toast('You have taken over.');
-            this.queue(async () => this.state.update({study: await this.api.remove(['studies', study.id, 'auto'])}));
+            this.queue(async () => this.state.adoptStudy(await this.api.remove(['studies', study.id, 'auto'])));
         }
 
         patchRound(index, patch) {

@@ -191,6 +191,11 @@
                 return true;
             }
             if (!command) return false;
+            if (event.repeat && !['move', 'zoom_in', 'zoom_out'].includes(command.name)) return true;
+            if (command.name === 'move' && event.shiftKey && this.view.scale > 1) {
+                this.pan(command.direction);
+                return true;
+            }
             const run = {
                 place: () => this.actions.place(command.place, command.tie),
                 rank: () => this.actions.rank(id, command.tie),
@@ -217,6 +222,13 @@
             if (direction === 'ArrowLeft') this.step(-1);
             else if (direction === 'ArrowRight') this.step(1);
             else if (this.view.scale > 1) this.scale(direction === 'ArrowUp' ? 1.25 : 0.8, 0, 0);
+        }
+
+        /** Look further in a direction, by a part of the pane. */
+        pan(direction) {
+            const [dx, dy] = {ArrowLeft: [0.15, 0], ArrowRight: [-0.15, 0], ArrowUp: [0, 0.15], ArrowDown: [0, -0.15]}[direction];
+            this.view.pan(dx, dy);
+            this.draw();
         }
 
         scale(factor, px, py) {

@@ -51,8 +51,9 @@
             this.trial = null;
             this.busy = false;
             this.overlay = new ns.Overlay('Blind test', 'ro-viewer');
-            this.overlay.onKey = (command) => this.key(command);
-            this.title = h('span', {class: 'ro-hint', 'aria-live': 'polite'});
+            // A key that is held down must not answer trials that nobody has looked at.
+            this.overlay.onKey = (command, event) => event.repeat || this.key(command);
+            this.title = h('span', {class: 'ro-viewtitle', 'aria-live': 'polite'});
             this.body = h('div', {class: 'ro-blind'});
             this.overlay.open(h('div', {class: 'ro-viewbar'}, this.title,
                 button('Close', 'Esc', () => this.overlay.close(), {icon: 'close', iconOnly: true})), this.body);
@@ -118,9 +119,23 @@
                 }
             } catch (error) {
                 ns.report(error);
+                await this.catchUp();
             } finally {
                 this.busy = false;
             }
+        }
+
+        /** After a failure: the choice may have been taken although its reply was lost, so ask which trial is next. */
+        async catchUp() {
+            try {
+                const {result, trial} = await this.api.get(['blind', this.trial.test]);
+                if (trial) {
+                    this.show(trial);
+                    this.count();
+                } else {
+                    this.finish(result);
+                }
+            } catch (_) { /* offline: the next choice tries again */ }
         }
 
         finish(result) {

@@ -64,7 +64,7 @@
             ['Enter', 'confirm and go on; the rest count as equal last'], ['N', 'none is better'], ['S', 'skip this round'], ['U', 'undo'],
         ]],
         ['Looking', [
-            ['← → ↑ ↓', 'move the focus'], ['Z, Space', 'zoom; + − closer and farther'], ['C', 'two side by side, again for four'],
+            ['← → ↑ ↓', 'move the focus'], ['Z, Space', 'zoom; + − closer and farther, Shift + arrows look around'], ['C', 'two side by side, again for four'],
             ['L, D', 'like, dislike the focused image'], ['I', 'show which one is the incumbent'], ['F', 'fill the window'],
         ]],
         ['Does it help?', [

@@ -137,7 +137,8 @@
             set(this.skip, 'disabled', !open);
             set(this.none, 'disabled', !open);
             set(this.tie, 'aria-pressed', String(data.tie));
-            set(this.undo, 'disabled', !data.study.answered && !placed && !data.rounds.some((one) => one.status === 'answered'));
+            const taken = data.rounds.some((one) => one.status === 'answered' || one.candidates.some((candidate) => candidate.liked !== null));
+            set(this.undo, 'disabled', !data.study.answered && !placed && !taken);
             const total = round ? round.candidates.length : 0;
             text(this.placed, open ? hint(placed, total, data.tie) : '');
             const label = this.next.querySelector('.ro-label');

@@ -29,11 +29,11 @@
                 if (open) await this.state.visit(open);
                 else await this.state.loadStudies();
             } catch (error) {
-                sessionStorage.removeItem('rankopt:open');
                 if (error instanceof ns.Offline) {
                     setTimeout(() => this.begin(), 1500);
                     return;
                 }
+                sessionStorage.removeItem('rankopt:open');
                 if (!open) ns.report(error);
                 this.state.loadStudies().catch(ns.report);
             }

@@ -57,6 +57,35 @@ def test_blind_test_by_keyboard(board: Board):
     board.wait_text("95 % interval")
 
 
+def test_a_held_key_answers_one_trial(board: Board):
+    play(board, 1)
+    board.press("b")
+    board.wait_text("Did the ranking help?")
+    board.page.locator("dialog .ro-primary").press("Enter")
+    board.wait_text("Trial 1 of 8")
+    for _ in range(6):  # without a keyup in between these are repeats
+        board.page.keyboard.down("ArrowRight")
+        board.page.wait_for_timeout(80)
+    board.page.keyboard.up("ArrowRight")
+    board.wait_text("Trial 2 of 8")
+
+
+def test_a_scorers_round_can_be_taken_back(board: Board):
+    board.press("a")
+    board.page.wait_for_selector("dialog select")
+    board.page.fill("dialog input", "2")
+    board.page.click("dialog .ro-primary")
+    board.page.wait_for_function("rankopt.board.state.data.study.answered >= 2 && !rankopt.board.state.data.study.auto")
+    board.settled()
+    before = board.rounds()
+    board.press("u")
+    board.wait_text("is open again", ".ro-toast")
+    board.settled()
+    after = board.rounds()
+    assert [r["status"] for r in before][:2] == ["answered", "answered"]
+    assert after[1]["status"] == "ready"
+
+
 def test_blind_test_needs_a_ranking(board: Board):
     board.press("b")
     board.wait_text("Rank at least", ".ro-toast")

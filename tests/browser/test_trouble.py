@@ -14,6 +14,17 @@ LOSE_ANSWERS = """() => {
 }"""
 
 
+# A full disk, until the page is loaded again.
+REFUSE_ANSWERS = """() => {
+    const real = window.fetch;
+    window.fetch = (address, ...rest) => {
+        if (!String(address).endsWith('/feedback')) return real(address, ...rest);
+        const body = JSON.stringify({error: 'StoreError', message: 'The disk is full.'});
+        return Promise.resolve(new Response(body, {status: 507, headers: {'Content-Type': 'application/json'}}));
+    };
+}"""
+
+
 def test_interrupt_leaves_what_is_there_to_rank(open_board, shared_server):
     board = open_board(shared_server.url)
     board.new_study("a slow valley")
@@ -113,3 +124,40 @@ def test_a_vote_on_its_way_survives_a_reload_of_the_page(open_board, own_server)
     board.settled()
     board.page.wait_for_function("localStorage.getItem('rankopt:outbox') === null")
     assert board.api(f"studies/{study}/rounds/0")["tiers"][0] == [ids[6]]
+
+
+def test_a_refused_answer_gives_the_picks_back(open_board, shared_server):
+    board = open_board(shared_server.url)
+    board.new_study("a valley on a full disk")
+    board.wait_ready()
+    board.page.evaluate(REFUSE_ANSWERS)
+    board.press("4", "2", "Enter")
+    board.wait_text("The disk is full", ".ro-toast")
+    board.settled()
+    board.page.wait_for_function("document.querySelector('.ro-meta').textContent.startsWith('Round 1')")
+    assert board.badges() == ["", "2", "", "1", "", "", "", ""]
+    assert board.rounds()[0]["status"] == "ready"
+
+
+def test_skipping_an_unfinished_round_keeps_the_picks(open_board, shared_server):
+    board = open_board(shared_server.url)
+    board.new_study("a slow valley to skip too early")
+    board.page.wait_for_function("document.querySelectorAll('.ro-card.ro-loaded:not(.ro-waiting)').length >= 1")
+    first = board.page.evaluate("[...document.querySelectorAll('.ro-card')].findIndex(c => c.matches('.ro-loaded:not(.ro-waiting)'))")
+    board.press(str(first + 1), "s")
+    board.wait_text("Still making images", ".ro-toast")
+    board.press("n")
+    board.settled()
+    assert board.badges()[first] == "1"
+    assert len(board.rounds()) == 1
+    board.press("Escape")
+    board.settled()
+
+
+def test_a_double_click_starts_one_study(open_board, own_server):
+    board = open_board(own_server.url)
+    board.page.fill("#rankopt_prompt textarea", "a valley clicked twice")
+    board.page.dblclick("#rankopt_generate")
+    board.page.wait_for_selector(".ro-page:not([hidden])")
+    board.wait_ready()
+    assert [one["name"] for one in board.api("studies")].count("a valley clicked twice") == 1
