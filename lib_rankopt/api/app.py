@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from lib_rankopt import __version__
 from lib_rankopt.api.context import ApiContext
@@ -21,30 +21,35 @@ PREFIX = "/rankopt/v1"
 
 def mount(
     app: FastAPI,
-    service: StudyService,
+    service: StudyService | Callable[[], StudyService],
     auth: Mapping[str, str] | None = None,
     prefix: str = PREFIX,
     *,
     host_info: HostInfo | None = None,
+    session: Callable[[Request], bool] | None = None,
     allowed_hosts: Iterable[str] | None = None,
 ) -> ApiContext:
     """Add all routes to a FastAPI application, which may be running already.
 
     Args:
         app: the application; its ``state.rankopt`` is set.
-        service: the studies service.
+        service: the studies service, or what gives it when a request first needs it (always the same one).
         auth: user names and passwords of an HTTP Basic check; ``None`` lets everybody in.
         prefix: path of the API.
+        session: whether a request comes from a person who has logged in to the page; asked where ``auth`` is given.
         host_info: what the host offers, where it is known already; otherwise asked when first wanted.
         allowed_hosts: host names to answer to, besides addresses; ``None`` for any.
     """
 
+    def make() -> StudyService:
+        return service() if callable(service) else service
+
     @cache
     def info() -> HostInfo:
-        return host_info or describe_host(service.host)
+        return host_info or describe_host(make().host)
 
     hosts = None if allowed_hosts is None else frozenset(name.lower() for name in allowed_hosts)
-    context = ApiContext(service, info, auth, hosts)
+    context = ApiContext(make, info, auth, hosts, session)
     app.state.rankopt = context
     for router in ROUTERS:
         app.include_router(router, prefix=prefix)

@@ -29,16 +29,23 @@ class ApiContext:
     Attributes:
         auth: user names and passwords for HTTP Basic; ``None`` lets everybody in.
         allowed_hosts: host names that a browser may have asked for (against DNS rebinding); ``None`` takes any.
+        session: lets a request in without Basic, where the page itself has a login.
         host_info: asked for once, when a page first wants it.
         instance: changes with every start of the server, so that a page notices a restart.
     """
 
-    service: StudyService
+    make_service: Callable[[], StudyService]
     host_info: Callable[[], HostInfo]
     auth: Mapping[str, str] | None = None
     allowed_hosts: frozenset[str] | None = None
+    session: Callable[[Request], bool] | None = None
     instance: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     _limiter: anyio.CapacityLimiter | None = None
+
+    @property
+    def service(self) -> StudyService:
+        """The studies service, made by the first request that needs it (a second call must give the same one)."""
+        return self.make_service()
 
     @property
     def long_polls(self) -> anyio.CapacityLimiter:

@@ -97,13 +97,23 @@ def check(request: Request) -> None:
         Refused: wrong credentials (401), foreign origin (403), no length (411), too large (413), not JSON (415).
     """
     context = context_of(request)
-    if context.auth is not None:
+    if context.auth is not None and not (context.session and context.session(request)):
         _check_credentials(request.headers.get("authorization", ""), context.auth)
-    if context.allowed_hosts is not None:
-        _check_host(request.headers.get("host", ""), context.allowed_hosts)
+    check_origin(request, context.allowed_hosts)
     if request.method not in SAFE_METHODS:
-        _check_origin(request)
         _check_body(request)
+
+
+def check_origin(request: Request, allowed_hosts: frozenset[str] | None) -> None:
+    """Refuse a request for another host name, and an unsafe one from another site's page.
+
+    Raises:
+        Refused: 403, with the reason.
+    """
+    if allowed_hosts is not None:
+        _check_host(request.headers.get("host", ""), allowed_hosts)
+    if request.method not in SAFE_METHODS:
+        _check_site(request)
 
 
 def _check_credentials(header: str, auth: Mapping[str, str]) -> None:
@@ -122,7 +132,10 @@ def _check_credentials(header: str, auth: Mapping[str, str]) -> None:
 
 
 def _check_host(header: str, allowed: frozenset[str]) -> None:
-    name = (urlsplit(f"//{header}").hostname or "").lower()
+    try:
+        name = (urlsplit(f"//{header}").hostname or "").lower()
+    except ValueError:
+        raise Refused(403, "The request names no host that can be read.") from None
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -130,13 +143,23 @@ def _check_host(header: str, allowed: frozenset[str]) -> None:
             raise Refused(403, f"This server does not answer to the host name '{name}'.") from None
 
 
-def _check_origin(request: Request) -> None:
+def _check_site(request: Request) -> None:
     """Refuse other sites' pages: their scripts carry an ``Origin`` (and ``Sec-Fetch-Site``) that a page cannot forge."""
-    origin = request.headers.get("origin")
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    if site == "same-origin":  # also behind a proxy that changes the host name
+        return
     own = {request.headers.get("host", ""), *_forwarded_hosts(request)}
-    foreign = origin is not None and urlsplit(origin).netloc not in own
-    if foreign or (origin is None and request.headers.get("sec-fetch-site") == "cross-site"):
+    foreign = origin is not None and _place(origin) not in own
+    if foreign or (origin is None and site == "cross-site"):
         raise Refused(403, f"A page of another site ({origin or 'unknown'}) may not do this.")
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin, ``None`` where it cannot be read."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _forwarded_hosts(request: Request) -> list[str]:

@@ -36,3 +36,16 @@ def run_script(event: Callable[..., Any], script: str, inputs: Sequence[Any]) ->
     """On an event, call a JavaScript function with the components' values; nothing goes to the server."""
     keyword = "_js" if MAJOR < 4 else "js"
     event(fn=None, inputs=list(inputs), outputs=[], **{keyword: script})
+
+
+def logged_in(app: Any) -> Callable[[Any], bool]:
+    """Return a check whether a request carries the cookie of gradio's own login to ``app``."""
+
+    def check(request: Any) -> bool:
+        tokens = getattr(app, "tokens", None) or {}
+        suffix = getattr(app, "cookie_id", None)
+        names = ["access-token", "access-token-unsecure"]
+        names += [f"{name}-{suffix}" for name in names] if suffix else []
+        return any(request.cookies.get(name) in tokens for name in names)
+
+    return check

@@ -9,10 +9,14 @@ from typing import Any
 import gradio as gr
 
 from lib_rankopt.api.host_info import HostInfo, OptimizerInfo, OptionInfo
+from lib_rankopt.errors import RankOptError
+from lib_rankopt.hosts.base import HostDefaults
 from lib_rankopt.studies.views import StudySettings
 
 HELP = {item.name: item.metadata.get("help", "") for item in fields(StudySettings)}
 NOBODY = "nobody: I rank"
+DefaultsOf = Callable[[str], HostDefaults]
+SUITED = ("width", "height", "steps", "sampler", "scheduler", "cfg_scale")
 
 
 @dataclass
@@ -30,8 +34,11 @@ class Form:
         return component
 
 
-def build_form(info: HostInfo, buttons: Callable[[], None]) -> Form:
-    """Lay out all settings in the open gradio context; ``buttons`` lays out what stands below the prompt."""
+def build_form(info: HostInfo, buttons: Callable[[], None], defaults_of: DefaultsOf | None = None) -> Form:
+    """Lay out all settings in the open gradio context; ``buttons`` lays out what stands below the prompt.
+
+    Where ``defaults_of`` is given, choosing a model sets size, guidance and sampler to what suits it.
+    """
     form = Form()
     examples = info.defaults.example_prompts
     hint = f"{HELP['prompt']} For example: {examples[0]}" if examples else HELP["prompt"]
@@ -44,6 +51,8 @@ def build_form(info: HostInfo, buttons: Callable[[], None]) -> Form:
     with gr.Accordion("Image", open=True, elem_id="rankopt_image_settings"):
         _prompts(form)
         _sampling(form, info)
+        if defaults_of is not None:
+            _follow_model(form, defaults_of)
     _optimizer(form, info)
     with gr.Accordion("Let a scorer rank", open=False, elem_id="rankopt_auto_settings"), gr.Row():
         form.add(
@@ -98,6 +107,23 @@ def _sampling(form: Form, info: HostInfo) -> None:
         form.add("settings.seed", seed)
         model = info.models[0] if info.models else ""
         form.add("settings.model", _choice("Model", info.models, model, "rankopt_model"))
+
+
+def _follow_model(form: Form, defaults_of: DefaultsOf) -> None:
+    model = form.components["settings.model"]
+    outputs = [form.components[f"settings.{name}"] for name in SUITED]
+    model.change(
+        fn=lambda name: suited(defaults_of, name), inputs=[model], outputs=outputs, queue=False, show_progress=False
+    )
+
+
+def suited(defaults_of: DefaultsOf, model: str) -> list[Any]:
+    """Return gradio updates of the settings :data:`SUITED` for a model; none where its file cannot be used, which starting a study says."""
+    try:
+        own = defaults_of(model)
+    except RankOptError:
+        return [gr.update() for _ in SUITED]
+    return [gr.update(value=getattr(own, name)) for name in SUITED]
 
 
 def _optimizer(form: Form, info: HostInfo) -> None:

@@ -21,6 +21,7 @@ from lib_rankopt.api.assets import page_head
 from lib_rankopt.api.host_info import HostInfo, describe_host
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.ui import compat
+from lib_rankopt.ui.border import Border
 from lib_rankopt.ui.page import PageHead
 from lib_rankopt.ui.tab import build_tab
 
@@ -39,10 +40,12 @@ def build_page(service: StudyService, *, info: HostInfo | None = None, local: bo
     """The whole application. ``local``: it listens on this machine only, so other host names are refused."""
     info = info or describe_host(service.host)
     app = FastAPI(title="Rank-Optimize", version=__version__)
-    api.mount(app, service, host_info=info, allowed_hosts=("localhost",) if local else None)
-    tab = build_tab(info, api=api.PREFIX.lstrip("/"), themed=True)
+    hosts = ("localhost",) if local else None
+    api.mount(app, service, host_info=info, allowed_hosts=hosts)
+    tab = build_tab(info, api=api.PREFIX.lstrip("/"), themed=True, defaults_of=lambda model: service.host.defaults(model))
     gr.mount_gradio_app(app, tab, path="/", **compat.mount_options())
     app.add_middleware(PageHead, head=lambda: OWN_PAGE + page_head(api.PREFIX.lstrip("/")))
+    app.add_middleware(Border, allowed_hosts=None if hosts is None else frozenset(hosts))
     return app
 
 
@@ -82,7 +85,9 @@ def free_socket(address: str, port: int, tries: int = 20) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     for candidate in range(port, min(port + tries, 65536)):
         listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # On Windows SO_REUSEADDR would let two servers share one port.
+        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+        listener.setsockopt(socket.SOL_SOCKET, exclusive or socket.SO_REUSEADDR, 1)
         try:
             listener.bind((address, candidate))
             listener.listen(128)

@@ -8,7 +8,7 @@ import gradio as gr
 
 from lib_rankopt.api.host_info import HostInfo
 from lib_rankopt.ui import compat
-from lib_rankopt.ui.settings import NOBODY, build_form
+from lib_rankopt.ui.settings import NOBODY, DefaultsOf, build_form
 
 BOARD = """
 <div id="rankopt_board" data-api="{api}">
@@ -18,18 +18,21 @@ BOARD = """
 """
 
 
-def build_tab(info: HostInfo, *, api: str = "rankopt/v1", themed: bool = False) -> gr.Blocks:
+def build_tab(
+    info: HostInfo, *, api: str = "rankopt/v1", themed: bool = False, defaults_of: DefaultsOf | None = None
+) -> gr.Blocks:
     """Build the tab.
 
     Args:
         info: what the host offers, see :func:`lib_rankopt.api.host_info.describe_host`.
         api: address of the API relative to the page, so that it works behind any path prefix.
         themed: the page is our own and brings its theme.
+        defaults_of: settings that suit a model, filled in when one is chosen.
     """
     buttons: dict[str, gr.Button] = {}
     with compat.blocks("Rank-Optimize", themed) as tab, gr.Row(elem_id="rankopt_tab"):
         with gr.Column(scale=2, min_width=320, elem_id="rankopt_settings"):
-            form = build_form(info, lambda: buttons.update(_buttons()))
+            form = build_form(info, lambda: buttons.update(_buttons()), defaults_of)
         with gr.Column(scale=3, min_width=320, elem_id="rankopt_board_column"):
             gr.HTML(BOARD.format(api=api), elem_id="rankopt_board_html")
         names = f"{json.dumps([*form.components])}, values, {json.dumps(NOBODY)}"

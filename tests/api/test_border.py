@@ -21,6 +21,7 @@ def service(tmp_path):
 
 CASES = [
     (errors.InvalidInputError, 422), (errors.NotFoundError, 404), (errors.ConflictError, 409), (errors.ModelError, 422),
+    (errors.NotReadyError, 409),
     (errors.GenerationError, 500), (errors.GenerationInterrupted, 409), (errors.StoreError, 507),
     (errors.MissingDependencyError, 501), (errors.RankOptError, 500),
 ]  # fmt: skip
@@ -69,7 +70,9 @@ def test_unknown_and_wrong_settings_are_named(api):
         {"origin": "http://evil.example"},
         {"origin": "http://localhost:3000"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
+        {"origin": "http://evil.example", "sec-fetch-site": "same-site"},
     ],
 )
 @pytest.mark.parametrize(("method", "path"), [("POST", "/studies"), ("DELETE", "/studies/x"), ("PATCH", "/studies/x")])
@@ -82,7 +85,8 @@ def test_pages_of_other_sites_are_refused(api, headers, method, path):
 
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": "http://localhost:7861"}, {"origin": "https://me.example", "x-forwarded-host": "me.example"}, {}],
+    [{"origin": "http://localhost:7861"}, {"origin": "https://me.example", "x-forwarded-host": "me.example"}, {},
+     {"origin": "https://me.example", "sec-fetch-site": "same-origin"}],
 )
 def test_own_pages_and_programs_are_let_in(api, headers):
     assert api("POST", "/studies", json={"settings": {"prompt": "x"}}, headers=headers).status_code == 201
@@ -92,6 +96,13 @@ def test_own_pages_and_programs_are_let_in(api, headers):
 def test_only_json_is_taken(api, kind):
     answer = api("POST", "/studies", content=b'{"settings": {"prompt": "x"}}', headers={"content-type": kind})
     assert answer.status_code == 415
+
+
+def test_a_login_of_the_page_stands_for_credentials(make_api):
+    api = make_api(auth={"ann": "x"}, session=lambda request: request.cookies.get("access-token") == "t")
+    assert api("GET", "/studies").status_code == 401
+    assert api("GET", "/studies", headers={"cookie": "access-token=other"}).status_code == 401
+    assert api("GET", "/studies", headers={"cookie": "access-token=t"}).status_code == 200
 
 
 def test_the_body_is_limited(api):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
 
-from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.errors import InvalidInputError, ModelError
 from lib_rankopt.studies.views import StudySettings
 from lib_rankopt.ui import compat
+from lib_rankopt.ui.settings import SUITED, suited
 from lib_rankopt.ui.standalone import build_page, free_socket
 from lib_rankopt.ui.tab import build_tab
 from tests.api.fake_service import HOST_INFO, FakeService
@@ -98,6 +100,36 @@ def test_the_page_loads_the_board_and_nothing_from_afar(tmp_path):
     assert client.get("/rankopt/v1/version").json()["api"] == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("gradio_api/upload", {}), ("upload", {}), ("queue/join", {"origin": "http://evil.example"}),
+        ("gradio_api/queue/join", {"sec-fetch-site": "cross-site"}), ("queue/join", {"host": "evil.example"}),
+    ],
+)  # fmt: skip
+def test_gradios_routes_take_no_uploads_and_nothing_from_other_sites(tmp_path, path, headers):
+    client = TestClient(build_page(FakeService(tmp_path), info=HOST_INFO), base_url="http://localhost:7861")
+    answer = client.post(f"/{path}", files={"files": b"x" * 1000}, headers=headers)
+    assert answer.status_code == 403
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+
+
+def test_a_chosen_model_brings_its_own_size_and_guidance():
+    own = dataclasses.replace(HOST_INFO.defaults, width=1024, height=768, cfg_scale=7.0)
+
+    def defaults(model):
+        if model == "broken":
+            raise ModelError("no checkpoint")
+        return own
+
+    values = [one["value"] for one in suited(defaults, "sdxl")]
+    assert dict(zip(SUITED, values, strict=True)) == {name: getattr(own, name) for name in SUITED}
+    assert all("value" not in one for one in suited(defaults, "broken"))
+    plain, follows = build_tab(HOST_INFO), build_tab(HOST_INFO, defaults_of=defaults)
+    count = [len(tab.get_config_file()["dependencies"]) for tab in (plain, follows)]
+    assert count[1] == count[0] + 1
+
+
 def test_a_taken_port_is_replaced_by_a_free_one():
     first = free_socket("127.0.0.1", 0)
     port = first.getsockname()[1]
@@ -128,3 +160,11 @@ def test_scripts_are_given_under_the_name_that_this_gradio_has():
     compat.run_script(event, "() => []", [])
     assert seen["_js" if compat.MAJOR < 4 else "js"] == "() => []"
     assert seen["fn"] is None
+
+
+@pytest.mark.parametrize("name", ["access-token", "access-token-unsecure", "access-token-abc"])
+def test_gradios_login_is_known_by_its_cookie(name):
+    logged_in = compat.logged_in(SimpleNamespace(tokens={"secret": "ann"}, cookie_id="abc"))
+    assert logged_in(SimpleNamespace(cookies={name: "secret"}))
+    assert not logged_in(SimpleNamespace(cookies={name: "guess"}))
+    assert not compat.logged_in(SimpleNamespace())(SimpleNamespace(cookies={}))
