@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from benchmarks._memory import peak_mib
 from lib_rankopt import scorers
 from lib_rankopt.diffusion import pocket
 from lib_rankopt.evaluation import mean_interval
@@ -129,7 +129,7 @@ def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
         "seconds_ratio_per_image": (
             sum(r["optimize_seconds"] for r in results) / sum(r["new_images"] for r in results)
         ) / (sum(r["control_seconds"] for r in results) / sum(r["control_images"] for r in results)),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+        "peak_memory_mib": peak_mib(children=True),
     }
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks._memory import peak_mib
 from lib_rankopt.optimizers import RoundFeedback
 from lib_rankopt.optimizers.ranking import rank_weights, tiers_from_scores
 from lib_rankopt.optimizers.zo_ranksgd import ZORankSGD, ZORankSGDSettings
@@ -133,6 +134,8 @@ def main() -> None:
             eta, curve = best_of_grid(row, problem, options.points, options.seeds)
             line = f" + line search l={row.line}, gamma={row.shrink}" if row.line else ""
             _show(options.json, problem, f"({row.m},{row.k}){line}", eta, curve, peer)
+    if not options.json:
+        print(f"peak memory {peak_mib():.0f} MiB")
 
 
 def _show(as_json: bool, problem: str, name: str, eta: float, curve: list[float], peer: list[float]) -> None:

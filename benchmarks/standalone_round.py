@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from typing import Any
 
 import torch
 
+from benchmarks._memory import peak_mib
 from lib_rankopt.diffusion.conditioning import encode_prompts
 from lib_rankopt.diffusion.decode import decode
 from lib_rankopt.diffusion.loading import StableDiffusion, load
@@ -147,7 +146,7 @@ def peak_memory(device: torch.device) -> float:
     """MiB: the device's high-water mark, or the process's on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak_mib()
 
 
 def tasks_for(host: StandaloneHost, model: StableDiffusion, count: int) -> dict[str, Callable[[], object]]:

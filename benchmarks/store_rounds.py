@@ -10,7 +10,6 @@ not made: their files play no part in a vote.
 from __future__ import annotations
 
 import argparse
-import resource
 import sqlite3
 import statistics
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks._memory import peak_mib
 from lib_rankopt.store import Store, open_store
 from lib_rankopt.store.records import CandidateRecord, EventDraft, History, RoundRecord, StudyRecord, new_id
 from lib_rankopt.studies.service import StudyService
@@ -114,9 +114,7 @@ def main() -> None:
         measure("sqlite", Path(folder) / "sqlite", None, arguments, base)
         if arguments.postgres:
             measure("postgresql", Path(folder) / "postgresql", arguments.postgres, arguments, base)
-    # Linux counts in KiB, macOS in bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    print(f"peak memory                   {peak:8.0f} MiB")
+    print(f"peak memory                   {peak_mib():8.0f} MiB")
 
 
 def line(name: str, taken: Taken, base: Taken) -> None:

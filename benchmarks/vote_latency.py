@@ -22,6 +22,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from benchmarks._memory import peak_mib
+
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -79,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
             server.kill()
             server.wait()
     report(result, options.json)
+    if not options.json:
+        print(f"peak memory of the server {peak_mib(children=True):.0f} MiB")
     return 0
 
 
