@@ -1,0 +1,184 @@
+"""The host inside the AUTOMATIC1111 webui and its forks: the person's checkpoint, samplers, VAE, LoRAs and folders."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modules import rng, sd_models, sd_samplers, shared
+
+from lib_rankopt.diffusion.checkpoint import read_shapes
+from lib_rankopt.diffusion.families import detect
+from lib_rankopt.errors import InvalidInputError, ModelError, NotFoundError
+from lib_rankopt.hosts.base import (
+    GeneratedImage,
+    GenerationRequest,
+    Host,
+    HostDefaults,
+    ModelIdentity,
+    ProgressCallback,
+)
+from lib_rankopt.hosts.pocket import pocket_defaults
+from lib_rankopt.hosts.validation import check_latents, check_name, check_settings, check_size
+from lib_rankopt.hosts.webui import probes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FACTOR = 8  # pixels per element of a latent
+_SIZES = {"sdxl": 1024, "sd3": 1024}
+_EXTRA = ("styles", "save_images")
+
+
+class WebuiHost(Host):
+    """Generates through the webui's own ``process_images``, with whatever checkpoint is loaded.
+
+    A study belongs to the checkpoint that it was made with. Another one is never loaded behind the person's back: a round then fails
+    with a sentence that says which one is wanted.
+
+    Args:
+        script_args: makes the default arguments of the webui's always-visible scripts, which takes its user interface.
+    """
+
+    name = "webui"
+
+    def __init__(self, script_args: Callable[[], list[Any]]) -> None:
+        self._script_args = cache(script_args)
+
+    def samplers(self) -> tuple[str, ...]:
+        return tuple(sd_samplers.visible_sampler_names())
+
+    def schedulers(self) -> tuple[str, ...]:
+        return probes.scheduler_labels()
+
+    def models(self) -> tuple[str, ...]:
+        current = self._current()
+        others = (info.name for info in sd_models.checkpoints_list.values() if info is not current)
+        return ((current.name,) if current else ()) + tuple(others)
+
+    def defaults(self, model: str | None = None) -> HostDefaults:
+        info = self._info(model)
+        if self._is_pocket(info):
+            return pocket_defaults()
+        side = _SIZES.get(_family(info), 512)
+        return HostDefaults(side, side, 20, "DPM++ 2M", "Automatic", 7.0)
+
+    def identity(self, model: str | None = None) -> ModelIdentity:
+        info = self._info(model)
+        if info.sha256 is None:
+            info.calculate_shorthash()
+        prediction = "v_prediction" if getattr(self._loaded(), "parameterization", "eps") == "v" else "epsilon"
+        return ModelIdentity(info.name, info.sha256 or info.hash, _family(info), prediction)
+
+    def latent_shape(self, width: int, height: int, model: str | None = None) -> tuple[int, int, int]:
+        check_size(width, height)
+        self._info(model)
+        channels = int(getattr(self._loaded(), "latent_channels", 4))
+        return channels, height // _FACTOR, width // _FACTOR
+
+    def initial_noise(self, seeds: tuple[int, ...], shape: tuple[int, int, int]) -> Tensor:
+        noise: Tensor = rng.ImageRNG(shape, list(seeds)).next()
+        return noise.detach().float().cpu()
+
+    def validate(self, request: GenerationRequest) -> None:
+        check_settings(request)
+        check_name("sampler", request.sampler, tuple(sd_samplers.all_samplers_map))
+        check_name("scheduler", request.scheduler, self.schedulers())
+        self._info(request.model)
+        if unknown := sorted(set(request.extra) - set(_EXTRA)):
+            raise InvalidInputError(f"extra holds {', '.join(unknown)}, but the webui's host knows {', '.join(_EXTRA)}")
+        shape = self.latent_shape(request.width, request.height, request.model)
+        check_latents(request.latents, len(request.seeds), shape)
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[GeneratedImage]:
+        self.validate(request)
+        return self._images(request, progress, cancel)
+
+    def lora_dir(self) -> Path | None:
+        return Path(shared.cmd_opts.lora_dir)
+
+    def _images(
+        self, request: GenerationRequest, progress: ProgressCallback | None, cancel: threading.Event | None
+    ) -> Iterator[GeneratedImage]:
+        from lib_rankopt.hosts.webui.run import WebuiRun
+
+        self._check_loaded(request)
+        return WebuiRun(request, self._script_args(), cancel).stream(progress)
+
+    def _check_loaded(self, request: GenerationRequest) -> None:
+        """Refuse to go on with another checkpoint than the study's.
+
+        Raises:
+            ModelError: which one is loaded, and what to do.
+        """
+        wanted, current = self._info(request.model), self._current()
+        if current is None or wanted.filename != current.filename:
+            loaded = current.name if current else "no checkpoint"
+            raise ModelError(
+                f"The webui has {loaded} loaded, and this study was made with {wanted.name}. "
+                f"Choose {wanted.name} in the webui's checkpoint menu and try again, or start a new study with the loaded one."
+            )
+
+    # -- the webui's models
+    @staticmethod
+    def _loaded() -> Any:
+        """The loaded model; loads the chosen one where there is none yet."""
+        return shared.sd_model
+
+    def _current(self) -> Any:
+        """The loaded checkpoint, or the one that is going to be loaded; ``None`` where there is no checkpoint at all."""
+        model = sd_models.model_data.sd_model
+        info = getattr(model, "sd_checkpoint_info", None)
+        if info is not None:
+            return info
+        chosen = sd_models.get_closet_checkpoint_match(shared.opts.sd_model_checkpoint or "")
+        return chosen or next(iter(sd_models.checkpoints_list.values()), None)
+
+    def _info(self, model: str | None) -> Any:
+        """The checkpoint of that name, or the current one.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        if model is None:
+            found = self._current()
+        else:
+            found = sd_models.get_closet_checkpoint_match(model) if model in sd_models.checkpoint_aliases else None
+        if found is None:
+            wanted = f"'{model}'" if model else "a checkpoint"
+            folder = shared.cmd_opts.ckpt_dir or sd_models.model_path
+            raise NotFoundError(f"The webui does not have {wanted}: put it into {folder} and refresh the checkpoint menu.")
+        return found
+
+    @staticmethod
+    def _is_pocket(info: Any) -> bool:
+        return Path(info.filename).name == "pocket.safetensors" and info.sha256 == _pocket_sha256()
+
+
+def _family(info: Any) -> str:
+    """``sd1``, ``sd2``, ``sdxl`` or ``sd3``: of the loaded model, or by the names in the file, so that nothing is loaded to know it."""
+    model = sd_models.model_data.sd_model
+    if getattr(model, "sd_checkpoint_info", None) is info:
+        return next((name for name in ("sdxl", "sd3", "sd2") if getattr(model, f"is_{name}", False)), "sd1")
+    if not info.is_safetensors:
+        return "sd1"
+    try:
+        return detect(read_shapes(Path(info.filename)), info.name)
+    except ModelError:
+        return "sd1"  # the webui may know it all the same
+
+
+@cache
+def _pocket_sha256() -> str:
+    from lib_rankopt.diffusion.pocket.paths import checkpoint_path
+
+    return sha256(checkpoint_path().read_bytes()).hexdigest()

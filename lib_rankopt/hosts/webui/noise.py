@@ -1,0 +1,52 @@
+"""Our x_T in the webui's sampling: a stand-in for ``modules.rng.ImageRNG`` in one batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from lib_rankopt.errors import InvalidInputError
+
+
+class PresetFirstNoise:
+    """Gives our latents as the first noise and the webui's own noise afterwards.
+
+    The webui's generator makes its first noise as well, unseen: so the noise of later steps is what it is in an ordinary run, and with
+    the seed's own noise as latent the image is the ordinary one to the last bit.
+
+    Args:
+        base: the webui's ``ImageRNG`` of the batch; all its attributes can be read through this object.
+        latents: ``[B, C, h, w]``, unit variance; ``None`` keeps the seeds' own noise.
+
+    Attributes:
+        first: what was given as first noise, float32 on the CPU; ``None`` before that.
+
+    Raises:
+        InvalidInputError: the latents do not fit the batch, because another extension changed it or the model has other latents.
+    """
+
+    def __init__(self, base: Any, latents: Tensor | None) -> None:
+        shape = (len(base.seeds), *base.shape)
+        if latents is not None and tuple(latents.shape) != shape:
+            raise InvalidInputError(
+                f"The latents are {tuple(latents.shape)}, but the webui makes {shape} now: the model has other latents than the study's, "
+                "or another extension changed size or batch."
+            )
+        self._base = base
+        self._latents = latents
+        self.first: Tensor | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._base, name)
+
+    def next(self) -> Tensor:
+        """Return the next noise of the batch, ``[B, C, h, w]`` on the webui's device."""
+        is_first = self._base.is_first
+        noise: Tensor = self._base.next()
+        if not is_first:
+            return noise
+        if self._latents is not None:
+            noise = self._latents.to(noise.device, noise.dtype, copy=True)
+        self.first = noise.detach().float().cpu().clone()
+        return noise

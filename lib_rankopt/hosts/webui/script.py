@@ -1,0 +1,54 @@
+"""The always-visible script through which a run of ours reaches into the webui's processing; idle for every other run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modules import scripts
+
+# Our run is an attribute of the processing object, so that no other run of the webui can meet it.
+RUN = "rankopt_run"
+
+
+def runner() -> Any:
+    """The webui's txt2img scripts; made here where no user interface has made them (``--nowebui``)."""
+    found = scripts.scripts_txt2img
+    if not found.scripts:
+        found.initialize_scripts(False)
+    return found
+
+
+class RankOptimizeScript(scripts.Script):
+    """Hands the webui's hooks to the run that a processing object carries."""
+
+    def title(self) -> str:
+        """Name in the API's list of scripts."""
+        return "Rank-Optimize"
+
+    def show(self, is_img2img: bool) -> Any:
+        """Take part in txt2img and img2img, without controls of its own."""
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        """No components."""
+        return []
+
+    def before_process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """The batch's generator exists and has not been used."""
+        if run := getattr(p, RUN, None):
+            run.batch_begins(p)
+
+    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """The sampler exists; called for each of its passes."""
+        if run := getattr(p, RUN, None):
+            run.sampling_begins(p)
+
+    def post_sample(self, p: Any, ps: Any, *args: Any) -> None:
+        """The batch is sampled and not decoded."""
+        if run := getattr(p, RUN, None):
+            run.sampling_ended()
+
+    def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
+        """One image is as it will be saved."""
+        if run := getattr(p, RUN, None):
+            run.image_is_done(p, pp.image)

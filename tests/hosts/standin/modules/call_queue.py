@@ -1,0 +1,5 @@
+"""One job at a time."""
+
+import threading
+
+queue_lock = threading.Lock()

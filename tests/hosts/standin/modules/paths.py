@@ -1,0 +1,5 @@
+"""Folders."""
+
+import tempfile
+
+data_path = tempfile.mkdtemp(prefix="rankopt-standin-")

@@ -1,0 +1,5 @@
+"""Noise schedules."""
+
+from types import SimpleNamespace
+
+schedulers = [SimpleNamespace(label=name) for name in ("Automatic", "Karras", "Exponential")]

@@ -1,0 +1,265 @@
+"""The webui's host over a stand-in for the webui: the contract, and what is its own. The real webui is in tests/webui."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from lib_rankopt.errors import GenerationError, GenerationInterrupted, InvalidInputError, ModelError
+from lib_rankopt.hosts.base import GenerationRequest
+from tests.hosts.conformance import SEEDS, HostConformance, RequestOf, noise_for, pixels
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@pytest.fixture(scope="module")
+def webui() -> Iterator[Any]:
+    """The stand-in's ``modules``, with our script registered as the webui does it."""
+    sys.path.insert(0, str(HERE / "standin"))
+    before = set(sys.modules)
+    import modules.processing
+    import modules.scripts
+    import modules.sd_models
+
+    from lib_rankopt.hosts.webui.script import RankOptimizeScript
+
+    modules.scripts.scripts_txt2img.scripts.append(RankOptimizeScript())
+    yield sys.modules["modules"]
+    sys.path.remove(str(HERE / "standin"))
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] == "modules" or name.startswith("lib_rankopt.hosts.webui"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def host(webui: Any) -> Any:
+    from lib_rankopt.hosts.webui.host import WebuiHost
+
+    return WebuiHost(lambda: [0])
+
+
+@pytest.fixture
+def request_of() -> RequestOf:
+    def make(**changes: Any) -> GenerationRequest:
+        return GenerationRequest(**{"prompt": "a red fox", "seeds": (1,), "steps": 4, **changes})
+
+    return make
+
+
+class TestContract(HostConformance):
+    pass
+
+
+# -- what is its own
+def test_the_run_is_a_job_of_the_webui(host: Any, webui: Any, request_of: RequestOf) -> None:
+    before = len(webui.progress.finished_tasks)
+    list(host.generate(request_of(seeds=SEEDS, batch_size=2)))
+    assert len(webui.progress.finished_tasks) == before + 1
+    assert not webui.progress.pending_tasks
+    assert webui.shared.state.seen[-1] == webui.progress.finished_tasks[-1]
+    assert not webui.call_queue.queue_lock.locked()
+
+
+def test_the_lock_is_free_while_the_caller_looks_and_waited_for(host: Any, webui: Any, request_of: RequestOf) -> None:
+    with webui.call_queue.queue_lock:
+        images: list[Any] = []
+        thread = threading.Thread(target=lambda: images.extend(host.generate(request_of())))
+        thread.start()
+        time.sleep(0.3)
+        assert images == []
+        assert len(webui.progress.pending_tasks) == 1
+    thread.join(20)
+    assert len(images) == 1
+
+
+def test_cancelling_does_not_wait_for_the_queue(host: Any, webui: Any, request_of: RequestOf) -> None:
+    cancel = threading.Event()
+    ran = len(webui.processing.runs)
+    with webui.call_queue.queue_lock:
+        threading.Timer(0.2, cancel.set).start()
+        begin = time.monotonic()
+        with pytest.raises(GenerationInterrupted):
+            list(host.generate(request_of(), cancel=cancel))
+        assert time.monotonic() - begin < 5
+    assert len(list(host.generate(request_of()))) == 1
+    assert len(webui.processing.runs) == ran + 1
+
+
+@pytest.mark.parametrize("button", ["interrupt", "skip"])
+def test_the_webuis_buttons_leave_no_half_image(host: Any, webui: Any, request_of: RequestOf, button: str) -> None:
+    pressed = []
+
+    def press(progress: Any) -> None:
+        # the job runs ahead of its reader, so press from within the job
+        pressed.append(progress)
+
+    request = request_of(seeds=SEEDS, batch_size=1)
+    original = webui.processing.Sampler.callback_state
+
+    def callback_state(self: Any, values: dict[str, Any]) -> None:
+        if len(webui.processing.runs[-1].all_seeds) == 3 and webui.processing.runs[-1].iteration == 1 and values["i"] == 2:
+            getattr(webui.shared.state, button)()
+        original(self, values)
+
+    webui.processing.Sampler.callback_state = callback_state
+    got = []
+    try:
+        with pytest.raises(GenerationInterrupted, match="of 3 images"):
+            got.extend(host.generate(request, press))
+    finally:
+        webui.processing.Sampler.callback_state = original
+    assert [image.index for image in got] == ([0] if button == "interrupt" else [0, 2])
+
+
+def test_another_checkpoint_is_said_and_not_loaded(host: Any, request_of: RequestOf) -> None:
+    with pytest.raises(ModelError, match=r"has model\.safetensors loaded.*other\.safetensors"):
+        list(host.generate(request_of(model="other.safetensors")))
+
+
+def test_a_model_with_other_latents_fails_by_name_and_frees_the_queue(host: Any, webui: Any, request_of: RequestOf) -> None:
+    request = request_of(seeds=(1, 2))
+    given = replace(request, latents=noise_for(host, request))
+    images = host.generate(given)
+    webui.shared.sd_model.latent_channels = 16
+    try:
+        with pytest.raises(InvalidInputError, match=r"\(2, 4, 8, 8\).*\(2, 16, 8, 8\)"):
+            list(images)
+    finally:
+        webui.shared.sd_model.latent_channels = 4
+    assert len(list(host.generate(given))) == 2
+
+
+def test_memory_that_runs_out_halves_the_batch(host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list(host.generate(request_of(seeds=SEEDS)))
+    original = webui.processing.Sampler.sample
+    sizes = []
+
+    def sample(self: Any, p: Any, x: Any) -> Any:
+        sizes.append(len(x))
+        if len(x) > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return original(self, p, x)
+
+    monkeypatch.setattr(webui.processing.Sampler, "sample", sample)
+    images = list(host.generate(request_of(seeds=SEEDS, latents=torch.stack([one.latent for one in whole]))))
+    assert sizes == [3, 1, 1, 1]
+    assert [image.index for image in images] == [0, 1, 2]
+    for first, second in zip(whole, images, strict=True):
+        assert np.array_equal(pixels(first), pixels(second))
+
+
+def test_a_failing_pipeline_is_said_in_one_sentence(host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NansException(Exception):
+        pass
+
+    def fail(*_args: Any) -> None:
+        raise NansException("A tensor with all NaNs was produced in Unet.")
+
+    monkeypatch.setattr(webui.processing.Sampler, "sample", fail)
+    with pytest.raises(GenerationError, match="NansException: A tensor with all NaNs"):
+        list(host.generate(request_of()))
+    assert not webui.call_queue.queue_lock.locked()
+
+
+def test_the_persons_last_generation_stays_on_record(host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Path(webui.paths.data_path) / "params.txt"
+    record.write_text("a cat of theirs")
+    original = webui.processing.process_images
+
+    def process_images(p: Any) -> None:
+        record.write_text("a fox of ours")
+        original(p)
+
+    monkeypatch.setattr(webui.processing, "process_images", process_images)
+    list(host.generate(request_of()))
+    assert record.read_text() == "a cat of theirs"
+
+
+def test_other_runs_of_the_webui_are_not_touched(webui: Any, host: Any) -> None:
+    p = webui.processing.StableDiffusionProcessingTxt2Img(prompt=["x"], seed=[1], steps=3, width=64, height=64)
+    p.scripts, p.script_args = webui.scripts.scripts_txt2img, [0]
+    webui.processing.process_images(p)
+    assert type(p.rng).__name__ == "ImageRNG"
+    assert "callback_state" not in vars(p.sampler)
+
+
+# -- the surroundings
+def test_folder_and_database_come_from_the_options(webui: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lib_rankopt.hosts.webui import surroundings
+
+    surroundings.add_options()
+    assert surroundings.data_dir() == Path(webui.paths.data_path) / "rankopt"
+    assert surroundings.database_url() is None
+    monkeypatch.setitem(webui.shared.opts.data, "rankopt_data_dir", str(tmp_path / "settings"))
+    assert surroundings.data_dir() == tmp_path / "settings"
+    monkeypatch.setattr(webui.shared.cmd_opts, "rankopt_data_dir", str(tmp_path / "option"))
+    monkeypatch.setattr(webui.shared.cmd_opts, "rankopt_database_url", "postgresql://u@h/n")
+    assert surroundings.data_dir() == tmp_path / "option"
+    assert surroundings.database_url() == "postgresql://u@h/n"
+
+
+def test_accounts_of_the_webui_are_ours(webui: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lib_rankopt.hosts.webui import surroundings
+
+    assert surroundings.credentials() is None
+    monkeypatch.setattr(webui.shared.cmd_opts, "api_auth", "ann:a:b,bob:x")
+    (tmp_path / "accounts").write_text("cid:1, dan:2\neve:3\n", encoding="utf8")
+    monkeypatch.setattr(webui.shared.cmd_opts, "gradio_auth_path", str(tmp_path / "accounts"))
+    assert surroundings.credentials() == {"ann": "a:b", "bob": "x", "cid": "1", "dan": "2", "eve": "3"}
+
+
+def test_what_outlives_a_reload_is_made_once(webui: Any) -> None:
+    from lib_rankopt.hosts.webui import surroundings
+
+    made: list[int] = []
+    for _ in range(2):
+        assert surroundings.kept("thing", lambda: made.append(1) or "made") == "made"
+    assert made == [1]
+
+
+# -- the names
+def _names_taken() -> dict[str, set[str]]:
+    """Names of the webui that our code takes, by module: ``from modules import x`` and every ``x.name`` in that file."""
+    taken: dict[str, set[str]] = {}
+    for path in [*(ROOT / "lib_rankopt/hosts/webui").glob("*.py"), ROOT / "scripts/rankopt.py"]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = {
+            alias.asname or alias.name: alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module == "modules"
+            for alias in node.names
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported:
+                taken.setdefault(imported[node.value.id], set()).add(node.attr)
+    return taken
+
+
+def test_every_name_that_we_take_is_in_the_webui() -> None:
+    table = yaml.safe_load((HERE / "webui_names.yaml").read_text(encoding="utf-8"))
+    for module, names in _names_taken().items():
+        assert names <= set(table[module]), f"modules.{module}: {sorted(names - set(table[module]))}"
+    assert len(_names_taken()) >= 8
+
+
+def test_the_stand_in_has_no_name_that_the_webui_lacks(webui: Any) -> None:
+    table = yaml.safe_load((HERE / "webui_names.yaml").read_text(encoding="utf-8"))
+    own = {"processing": {"runs", "Sampler"}, "sd_models": {"add"}}
+    for path in (HERE / "standin/modules").glob("[a-z]*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        defined |= {t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
+        unknown = defined - set(table[path.stem]) - own.get(path.stem, set())
+        assert not unknown, f"modules.{path.stem}: {sorted(unknown)}"

@@ -1,0 +1,141 @@
+"""The real webui without a browser: images to the last bit, jobs, accounts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.webui.conftest import Webui
+
+pytestmark = pytest.mark.timeout(600)
+SETTINGS = {"prompt": "a 3d fox on a blue background", "width": 64, "height": 64, "steps": 8, "seed": 5, "candidates": 4}
+
+
+def new_study(webui: Webui, headers: dict[str, str] | None = None, **changes: Any) -> str:
+    made = webui.call("POST", "rankopt/v1/studies", {"settings": {**SETTINGS, **changes}}, headers)
+    return str(made["id"])
+
+
+def next_round(webui: Webui, study: str, headers: dict[str, str] | None = None, seconds: float = 120) -> dict[str, Any]:
+    """Start a round and wait for it."""
+    index = webui.call("POST", f"rankopt/v1/studies/{study}/rounds", {}, headers)["index"]
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        view: dict[str, Any] = webui.call("GET", f"rankopt/v1/studies/{study}/rounds/{index}", headers=headers)
+        if view["status"] not in ("queued", "generating"):
+            return view
+        time.sleep(0.1)
+    raise AssertionError("the round was not made")
+
+
+def rank(webui: Webui, study: str, view: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+    ids = [one["id"] for one in view["candidates"]]
+    body = {"kind": "ranking", "tiers": [[ids[1]], [ids[0]]], "shown": ids, "token": f"{study}{view['index']}"}
+    webui.call("POST", f"rankopt/v1/studies/{study}/rounds/{view['index']}/feedback", body, headers)
+
+
+@pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DPM++ 2M", "DPM++ 2M SDE", "DPM++ SDE", "DDIM", "LCM", "UniPC"])
+@pytest.mark.parametrize("given", [True, False])
+def test_images_are_those_of_txt2img_to_the_last_bit(webui: Webui, sampler: str, given: bool) -> None:
+    body = {"prompt": "a (sticker:1.2) owl", "negative_prompt": "blue", "seed": 41, "count": 3, "steps": 6}
+    body |= {"sampler": sampler, "given": given}
+    found = webui.call("POST", "rankopt-test/compare", body)
+    assert len(found["plain"]) == 3
+    assert found["ours"] == found["plain"]
+    assert len(set(found["ours"])) == 3
+
+
+def test_rounds_are_ranked_and_saved_where_the_webui_saves(webui: Webui) -> None:
+    study = new_study(webui)
+    for index in range(3):
+        view = next_round(webui, study)
+        assert (view["index"], view["status"]) == (index, "ready")
+        rank(webui, study, view)
+    saved = sorted((webui.data / "outputs/txt2img-images").rglob("*.png"))
+    assert len(saved) >= 11
+    with Image.open(saved[0]) as image:
+        assert image.size == (64, 64)
+        assert "Sampler: DPM++ 2M" in image.info["parameters"]
+    assert (webui.data / "rankopt/rankopt.sqlite3").is_file()
+
+
+def test_progress_is_the_webuis_own_and_its_interrupt_stops_a_round(webui: Webui) -> None:
+    study = new_study(webui, steps=150, sampler="Euler")
+    webui.call("POST", f"rankopt/v1/studies/{study}/rounds", {})
+    seen = 0.0
+    while seen <= 0.0:
+        seen = webui.call("GET", "sdapi/v1/progress?skip_current_image=true")["progress"]
+        time.sleep(0.05)
+    webui.call("POST", "sdapi/v1/interrupt", {})
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        view = webui.call("GET", f"rankopt/v1/studies/{study}/rounds/0")
+        if view["status"] not in ("queued", "generating"):
+            break
+        time.sleep(0.1)
+    assert view["status"] == "interrupted"
+    assert all(one["image"] is None for one in view["candidates"])
+    body = {"prompt": "x", "steps": 2, "width": 64, "height": 64}
+    assert len(webui.call("POST", "sdapi/v1/txt2img", body)["images"]) == 1
+    assert next_round(webui, study)["status"] == "ready"
+
+
+def test_a_running_txt2img_is_waited_for(webui: Webui) -> None:
+    import threading
+
+    body = {"prompt": "x", "steps": 150, "width": 64, "height": 64, "sampler_name": "Euler"}
+    done: list[float] = []
+    thread = threading.Thread(target=lambda: (webui.call("POST", "sdapi/v1/txt2img", body), done.append(time.monotonic())))
+    thread.start()
+    time.sleep(0.5)
+    view = next_round(webui, new_study(webui))
+    ended = time.monotonic()
+    thread.join()
+    assert view["status"] == "ready"
+    assert done[0] < ended
+
+
+def test_bad_settings_are_refused_with_a_sentence(webui: Webui) -> None:
+    for changes, words in (({"sampler": "Eular"}, "Euler"), ({"width": 65}, "multiple of 8"), ({"model": "none"}, "'none'")):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            new_study(webui, **changes)
+        assert words in json.load(refused.value)["message"]
+
+
+def test_without_the_page_and_with_an_account(start_webui: Callable[..., Webui]) -> None:
+    webui = start_webui("--nowebui", "--api-auth", "ann:secret,bob:x")
+    headers = {"Authorization": "Basic " + base64.b64encode(b"ann:secret").decode()}
+    assert webui.status("rankopt/v1/studies") == 401
+    assert webui.status("rankopt/v1/studies", {"Authorization": "Basic " + base64.b64encode(b"ann:wrong").decode()}) == 401
+    study = new_study(webui, headers)
+    assert next_round(webui, study, headers)["status"] == "ready"
+    webui.stop()
+
+
+def test_gradios_login_opens_the_api_too(start_webui: Callable[..., Webui]) -> None:
+    webui = start_webui("--gradio-auth", "ann:secret")
+    assert webui.status("rankopt/v1/studies") == 401
+    import http.cookiejar
+    import urllib.parse
+    import urllib.request
+
+    jar = http.cookiejar.CookieJar()
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+    opener.open(webui.url + "login", urllib.parse.urlencode({"username": "ann", "password": "secret"}).encode(), timeout=30).read()
+    with opener.open(webui.url + "rankopt/v1/studies", timeout=30) as answer:
+        assert json.load(answer) == []
+    webui.stop()
+
+
+def test_nothing_is_written_into_the_extension(webui: Webui) -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert not list(root.glob("*.sqlite3"))
+    assert not (root / "outputs").exists()
