@@ -2,10 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 A1111 ?= .venv-a1111
+GRADIO4 ?= .venv-gradio4
+# torch 2.1.2, the webui's, has wheels up to Python 3.11
+PICK = import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))
+A1111_PYTHON ?= $(or $(shell for p in $(PYTHON) python3.11 python3.10; do $$p -c '$(PICK)' 2>/dev/null && echo $$p && break; done),$(PYTHON))
 PY = $(VENV)/bin/python
 PIP = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup run test test-slow test-a1111 lint format bench clean help
+.PHONY: setup run test test-slow test-a1111 test-gradio4 lint format bench clean help
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,8 +25,11 @@ test: setup      ## the default test suite
 test-slow: setup ## the slow tests too
 	$(PY) -m pytest -m "slow or not slow"
 
-test-a1111: $(A1111)/.ready  ## the suite under the pins of AUTOMATIC1111's webui v1.10.1
+test-a1111: $(A1111)/.ready  ## the suite under the pins of AUTOMATIC1111's webui v1.10.1 (Python 3.10 or 3.11)
 	$(A1111)/bin/python -m pytest
+
+test-gradio4: $(GRADIO4)/.ready  ## page, API and board under the gradio, FastAPI and pydantic of Forge
+	$(GRADIO4)/bin/python -m pytest tests/ui tests/api tests/browser
 
 lint: setup      ## ruff and mypy
 	$(PY) -m ruff check .
@@ -34,8 +41,11 @@ format: setup
 bench: setup     ## every benchmark, each against a named peer
 	for b in benchmarks/[a-z]*.py; do $(PY) -m benchmarks.$$(basename $$b .py) || exit 1; done
 
+# A venv that fails half-way (Debian without python3-venv) must not be taken for one at the next try.
+NEW_VENV = -m venv $(1) || { rm -rf $(1); echo "Python could not make $(1); on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) $(call NEW_VENV,$(VENV))
 
 $(VENV)/.ready-run: requirements/standalone.txt requirements/nodeps.txt | $(VENV)/bin/python
 	$(PY) $(PIP) -r requirements/standalone.txt
@@ -47,11 +57,16 @@ $(VENV)/.ready-dev: requirements/dev.txt $(VENV)/.ready-run
 	touch $@
 
 $(A1111)/.ready: requirements/a1111.txt requirements/constraints-a1111-1.10.1.txt requirements/nodeps.txt
-	$(PYTHON) -m venv $(A1111)
+	$(A1111_PYTHON) $(call NEW_VENV,$(A1111))
 	$(A1111)/bin/python $(PIP) "setuptools<70" wheel
 	$(A1111)/bin/python $(PIP) -r requirements/a1111.txt -c requirements/constraints-a1111-1.10.1.txt
 	$(A1111)/bin/python $(PIP) --no-deps -r requirements/nodeps.txt
 	touch $@
 
+$(GRADIO4)/.ready: requirements/gradio4.txt
+	$(PYTHON) $(call NEW_VENV,$(GRADIO4))
+	$(GRADIO4)/bin/python $(PIP) -r requirements/gradio4.txt
+	touch $@
+
 clean:           ## remove the environments and caches (never your data)
-	rm -rf $(VENV) $(A1111) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(A1111) $(GRADIO4) .pytest_cache .mypy_cache .ruff_cache
