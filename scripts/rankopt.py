@@ -2,9 +2,10 @@
 
 from modules import script_callbacks
 
-from lib_rankopt.hosts.webui.script import RankOptimizeScript  # noqa: F401  (the webui looks for scripts among this file's names)
 from lib_rankopt.ui import webui
+from lib_rankopt.ui.webui import RankOptimize  # noqa: F401  (the webui looks for scripts among this file's names)
 
 script_callbacks.on_ui_settings(webui.settings)
 script_callbacks.on_ui_tabs(webui.tabs)
 script_callbacks.on_app_started(webui.app_started)
+script_callbacks.on_before_image_saved(webui.before_image_saved)

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from lib_rankopt import api
 from lib_rankopt.api.host_info import describe_host
-from lib_rankopt.hosts.webui import script, surroundings
+from lib_rankopt.hosts.webui import saving, script, surroundings
 from lib_rankopt.hosts.webui.host import WebuiHost
 from lib_rankopt.ui import compat
 from lib_rankopt.ui.tab import build_tab
@@ -51,6 +51,29 @@ def app_started(_demo: gr.Blocks | None, app: FastAPI) -> None:
     """Put the API onto the webui's application, which is a new one after every *Reload UI*."""
     auth = surroundings.credentials()
     api.mount(app, service, auth=auth, session=compat.logged_in(app) if auth else None)
+
+
+class RankOptimize(script.RankOptimizeScript):
+    """The script with its controls: an accordion in txt2img and img2img."""
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        """Build the accordion; without side effects, because the webui builds it several times."""
+        name = f"{'img' if is_img2img else 'txt'}2img_rankopt_start"
+        with gr.Accordion("Start latent", open=False, elem_id=name):
+            gr.Markdown(
+                "A PNG that was saved in Rank-Optimize carries the noise that it was made from. The same prompt then gives the same image; "
+                "another prompt or LoRA starts from the same composition."
+            )
+            enabled = gr.Checkbox(False, label="Start from the latent of this PNG", elem_id=f"{name}_enabled")
+            file = gr.File(label="PNG with a latent", file_types=[".png"], elem_id=f"{name}_file")
+        for one in (enabled, file):
+            one.do_not_save_to_config = True
+        return [enabled, file]
+
+
+def before_image_saved(params: Any) -> None:
+    """Add what our images carry."""
+    saving.add_latent(params)
 
 
 def settings() -> None:

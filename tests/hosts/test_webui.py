@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import ast
+import base64
+import io
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lib_rankopt.errors import GenerationError, GenerationInterrupted, InvalidInputError, ModelError
+from lib_rankopt.hosts import latent_text
 from lib_rankopt.hosts.base import GenerationRequest
 from tests.hosts.conformance import SEEDS, HostConformance, RequestOf, noise_for, pixels
 
@@ -195,6 +201,98 @@ def test_other_runs_of_the_webui_are_not_touched(webui: Any, host: Any) -> None:
     assert "callback_state" not in vars(p.sampler)
 
 
+# -- the latent in the file
+def png(latent: torch.Tensor | None) -> bytes:
+    """A PNG that carries a latent."""
+    chunks = PngInfo()
+    if latent is not None:
+        chunks.add_text(latent_text.CHUNK, latent_text.encode(latent))
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG", pnginfo=chunks)
+    return file.getvalue()
+
+
+def txt2img(webui: Any, file: Any, **changes: Any) -> Any:
+    """An ordinary run with the start latent switched on."""
+    values = {"prompt": ["a red fox"] * 2, "seed": [3, 4], "batch_size": 2, "steps": 4, "width": 64, "height": 64}
+    p = webui.processing.StableDiffusionProcessingTxt2Img(**{**values, **changes})
+    p.is_api, p.scripts, p.script_args = True, webui.scripts.scripts_txt2img, [0, True, file]
+    webui.scripts.scripts_txt2img.scripts[0].args_to = 3
+    try:
+        webui.processing.process_images(p)
+    finally:
+        webui.scripts.scripts_txt2img.scripts[0].args_to = 1
+    assert webui.scripts.scripts_txt2img.swallowed == []
+    return p
+
+
+class NamedString(str):
+    """What gradio 4 gives for an upload."""
+
+
+@pytest.mark.parametrize("kind", ["upload", "upload of gradio 4", "base64", "data url"])
+def test_a_run_starts_from_the_latent_of_a_png(webui: Any, host: Any, tmp_path: Path, kind: str) -> None:
+    latent = torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(8))
+    (tmp_path / "image.png").write_bytes(png(latent))
+    text = base64.b64encode(png(latent)).decode()
+    named = NamedString(tmp_path / "image.png")
+    named.name = str(named)  # type: ignore[attr-defined]
+    upload = SimpleNamespace(name=str(tmp_path / "image.png"))
+    url = f"data:image/png;base64,{text}"
+    file = {"upload": upload, "upload of gradio 4": named, "base64": text, "data url": url}[kind]
+    p = txt2img(webui, file)
+    assert torch.equal(p.rng.first, latent.half().float().expand(2, -1, -1, -1))
+    assert p.comments == []
+    assert "Rank-Optimize start latent" in p.extra_generation_params
+
+
+def test_another_size_keeps_the_middle(webui: Any, host: Any) -> None:
+    latent = torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(8))
+    text, half = base64.b64encode(png(latent)).decode(), latent.half().float()
+    wide = txt2img(webui, text, width=128)
+    own = webui.rng.ImageRNG((4, 8, 16), [3, 4]).next()
+    assert torch.equal(wide.rng.first[:, :, :, 4:12], half.expand(2, -1, -1, -1))
+    assert torch.equal(wide.rng.first[:, :, :, :4], own[:, :, :, :4])
+    small = txt2img(webui, text, height=32)
+    assert torch.equal(small.rng.first, half[:, 2:6].expand(2, -1, -1, -1))
+
+
+def test_files_that_cannot_be_used_are_said_and_the_run_goes_on(webui: Any, host: Any, tmp_path: Path) -> None:
+    other = base64.b64encode(png(torch.randn((16, 8, 8), generator=torch.Generator().manual_seed(8)))).decode()
+    cases = {
+        base64.b64encode(png(None)).decode(): "carries no latent",
+        base64.b64encode(b"no picture").decode(): "no PNG that can be read",
+        "/etc/passwd": "no PNG",
+        "ü": "base64",
+        other: "16 channels",
+    }
+    for file, words in cases.items():
+        p = txt2img(webui, file)
+        assert words in p.comments[0]
+        assert type(p.rng).__name__ == "ImageRNG"
+
+
+def test_saved_images_of_ours_carry_their_latent_and_others_do_not(
+    webui: Any, host: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lib_rankopt.hosts.webui import saving
+
+    saved: list[Any] = []
+
+    def save(p: Any, name: str) -> None:
+        saved.append(SimpleNamespace(p=p, filename=name, pnginfo={"parameters": "as it was"}))
+        saving.add_latent(saved[-1])
+
+    monkeypatch.setattr(webui.processing, "save_image", lambda p: save(p, "a.png"))
+    images = list(host.generate(request_of(seeds=SEEDS, batch_size=2)))
+    for one, image in zip(saved, images, strict=True):
+        assert torch.equal(latent_text.decode(one.pnginfo[latent_text.CHUNK]), image.latent.half().float())
+        assert one.pnginfo["parameters"] == "as it was"
+    save(saved[0].p, "a.jpg")
+    save(webui.processing.StableDiffusionProcessingTxt2Img(), "a.png")
+    assert all(set(one.pnginfo) == {"parameters"} for one in saved[3:])
+
+
 # -- the surroundings
 def test_folder_and_database_come_from_the_options(webui: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lib_rankopt.hosts.webui import surroundings
@@ -256,7 +354,7 @@ def test_every_name_that_we_take_is_in_the_webui() -> None:
 
 def test_the_stand_in_has_no_name_that_the_webui_lacks(webui: Any) -> None:
     table = yaml.safe_load((HERE / "webui_names.yaml").read_text(encoding="utf-8"))
-    own = {"processing": {"runs", "Sampler"}, "sd_models": {"add"}}
+    own = {"processing": {"runs", "Sampler", "save_image"}, "sd_models": {"add"}}
     for path in (HERE / "standin/modules").glob("[a-z]*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import re
 import time
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -65,6 +68,30 @@ def test_rounds_are_ranked_and_saved_where_the_webui_saves(webui: Webui) -> None
         assert image.size == (64, 64)
         assert "Sampler: DPM++ 2M" in image.info["parameters"]
     assert (webui.data / "rankopt/rankopt.sqlite3").is_file()
+
+
+def test_a_saved_png_reproduces_its_image_in_txt2img(webui: Webui) -> None:
+    study = new_study(webui, prompt="a sticker cactus on a white background", seed=77, sampler="Euler a", candidates=2)
+    next_round(webui, study)
+    newest = max((webui.data / "outputs/txt2img-images").rglob("*.png"), key=lambda path: path.stat().st_mtime_ns)
+    with Image.open(newest) as image:
+        wanted, parameters = np.asarray(image.convert("RGB"), dtype=int), image.info["parameters"]
+    seed = int(re.search(r"Seed: (\d+)", parameters)[1])
+    cfg = float(re.search(r"CFG scale: ([\d.]+)", parameters)[1])
+    body = {
+        "prompt": "a sticker cactus on a white background", "seed": seed, "steps": 8, "width": 64, "height": 64, "cfg_scale": cfg,
+        "sampler_name": "Euler a", "scheduler": re.search(r"Schedule type: (\w+)", parameters)[1],
+    }  # fmt: skip
+
+    def picture(**more: Any) -> np.ndarray:
+        (data,) = webui.call("POST", "sdapi/v1/txt2img", {**body, **more})["images"]
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), dtype=int)
+
+    start = {"Rank-Optimize": {"args": [True, base64.b64encode(newest.read_bytes()).decode()]}}
+    assert np.abs(picture(alwayson_scripts=start) - wanted).max() <= 4  # half precision
+    assert np.abs(picture() - wanted).max() > 30
+    other = picture(alwayson_scripts=start, prompt="a 3d cactus on a white background")
+    assert np.abs(other - wanted).max() > 30
 
 
 def test_progress_is_the_webuis_own_and_its_interrupt_stops_a_round(webui: Webui) -> None:

@@ -22,6 +22,7 @@ from lib_rankopt.hosts.webui.script import RUN
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
 log = logging.getLogger("rankopt.hosts")
 
@@ -232,6 +233,10 @@ class WebuiRun:
             self._reporter.report(0, p.steps, p.steps)
             seed = self.request.seeds[index]
             self._items.put(GeneratedImage(index, image.convert("RGB"), self._noise.first[place], seed, text))
+
+    def latent_of_last(self) -> Tensor | None:
+        """x_T of the image that :meth:`image_is_done` saw last, for the file that the webui is about to write."""
+        return None if self._noise is None or self._noise.first is None or not self._shown else self._noise.first[self._shown - 1]
 
     def _step(self, values: dict[str, Any], steps: int) -> None:
         if self._stopped:

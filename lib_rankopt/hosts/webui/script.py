@@ -6,6 +6,8 @@ from typing import Any
 
 from modules import scripts
 
+from lib_rankopt.hosts.webui import start
+
 # Our run is an attribute of the processing object, so that no other run of the webui can meet it.
 RUN = "rankopt_run"
 
@@ -19,24 +21,25 @@ def runner() -> Any:
 
 
 class RankOptimizeScript(scripts.Script):
-    """Hands the webui's hooks to the run that a processing object carries."""
+    """Hands the webui's hooks to the run that a processing object carries, and starts other runs from a given latent.
+
+    Its arguments are those of the controls in :mod:`lib_rankopt.ui.webui`: whether to start from a latent, and the file.
+    """
 
     def title(self) -> str:
         """Name in the API's list of scripts."""
         return "Rank-Optimize"
 
     def show(self, is_img2img: bool) -> Any:
-        """Take part in txt2img and img2img, without controls of its own."""
+        """Take part in txt2img and img2img."""
         return scripts.AlwaysVisible
 
-    def ui(self, is_img2img: bool) -> list[Any]:
-        """No components."""
-        return []
-
-    def before_process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+    def before_process_batch(self, p: Any, enabled: bool = False, file: Any = None, **kwargs: Any) -> None:
         """The batch's generator exists and has not been used."""
         if run := getattr(p, RUN, None):
             run.batch_begins(p)
+        elif enabled and file:
+            start.use(p, file)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """The sampler exists; called for each of its passes."""

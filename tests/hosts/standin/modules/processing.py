@@ -42,6 +42,12 @@ class StableDiffusionProcessingTxt2Img:
     rng: Any = field(init=False, default=None)
     sampler: Any = field(init=False, default=None)
 
+    def __post_init__(self):
+        self.comments, self.extra_generation_params = [], {}
+
+    def comment(self, text):
+        self.comments.append(text)
+
     def close(self):
         self.sampler = None
 
@@ -94,6 +100,11 @@ def process_images(p):
             pixels = torch.nn.functional.interpolate(sample[None, :3], scale_factor=8)[0].clamp(-2, 2)
             image = Image.fromarray(np.moveaxis(((pixels + 2) * 63.75).to(torch.uint8).numpy(), 0, 2))
             p.scripts.call("postprocess_image_after_composite", p, type("Args", (), {"image": image})())
+            save_image(p)
+
+
+def save_image(_p):
+    """Write a file."""
 
 
 def create_infotext(p, all_prompts, all_seeds, all_subseeds, index=0, all_negative_prompts=None):
