@@ -105,8 +105,8 @@ def _sampling(form: Form, info: HostInfo) -> None:
     with gr.Row():
         seed = gr.Number(value=-1, precision=0, label="Seed", elem_id="rankopt_seed", info="-1 draws one")
         form.add("settings.seed", seed)
-        model = info.models[0] if info.models else ""
-        form.add("settings.model", _choice("Model", info.models, model, "rankopt_model"))
+        if info.models:  # none where the host has a menu of its own; the loaded one is taken then
+            form.add("settings.model", _choice("Model", info.models, info.models[0], "rankopt_model"))
 
 
 def _follow_model(form: Form, defaults_of: DefaultsOf) -> None:

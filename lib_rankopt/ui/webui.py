@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,9 @@ def service() -> StudyService:
 
 
 def tabs() -> list[tuple[gr.Blocks, str, str]]:
-    """Build the tab."""
-    return [(build_tab(describe_host(host()), api=api.PREFIX.lstrip("/")), "Rank-Optimize", TAB)]
+    """Build the tab. Its form has no menu of models: the webui's own says which one is used."""
+    info = dataclasses.replace(describe_host(host()), models=())
+    return [(build_tab(info, api=api.PREFIX.lstrip("/")), "Rank-Optimize", TAB)]
 
 
 def app_started(_demo: gr.Blocks | None, app: FastAPI) -> None:

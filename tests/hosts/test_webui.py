@@ -21,7 +21,7 @@ import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lib_rankopt.errors import GenerationError, GenerationInterrupted, InvalidInputError, ModelError
+from lib_rankopt.errors import GenerationError, GenerationInterrupted, InvalidInputError, ModelError, NotFoundError
 from lib_rankopt.hosts import latent_text
 from lib_rankopt.hosts.base import GenerationRequest
 from tests.hosts.conformance import SEEDS, HostConformance, RequestOf, noise_for, pixels
@@ -134,6 +134,16 @@ def test_another_checkpoint_is_said_and_not_loaded(host: Any, request_of: Reques
         list(host.generate(request_of(model="other.safetensors")))
 
 
+def test_the_page_opens_without_a_checkpoint(host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webui.sd_models, "checkpoints_list", {})
+    monkeypatch.setattr(webui.sd_models, "checkpoint_aliases", {})
+    monkeypatch.setattr(webui.sd_models.model_data, "sd_model", None)
+    assert host.models() == ()
+    assert host.defaults().width == 512
+    with pytest.raises(NotFoundError, match="does not have a checkpoint: put it into /models"):
+        list(host.generate(request_of()))
+
+
 def test_a_model_with_other_latents_fails_by_name_and_frees_the_queue(host: Any, webui: Any, request_of: RequestOf) -> None:
     request = request_of(seeds=(1, 2))
     given = replace(request, latents=noise_for(host, request))
@@ -166,15 +176,19 @@ def test_memory_that_runs_out_halves_the_batch(host: Any, webui: Any, request_of
         assert np.array_equal(pixels(first), pixels(second))
 
 
-def test_a_failing_pipeline_is_said_in_one_sentence(host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    class NansException(Exception):
-        pass
+class NansException(Exception):
+    """The webui's own, which is no RuntimeError."""
 
+
+@pytest.mark.parametrize("kind", [NansException, RuntimeError])
+def test_a_failing_pipeline_is_said_in_one_sentence(
+    host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
     def fail(*_args: Any) -> None:
-        raise NansException("A tensor with all NaNs was produced in Unet.")
+        raise kind("A tensor with all NaNs was produced in Unet.")
 
     monkeypatch.setattr(webui.processing.Sampler, "sample", fail)
-    with pytest.raises(GenerationError, match="NansException: A tensor with all NaNs"):
+    with pytest.raises(GenerationError, match=f"{kind.__name__}: A tensor with all NaNs"):
         list(host.generate(request_of()))
     assert not webui.call_queue.queue_lock.locked()
 

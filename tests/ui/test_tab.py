@@ -69,6 +69,12 @@ def test_every_path_of_the_form_is_a_setting(tab):
     assert set(names) == set(StudySettings.__dataclass_fields__) - {"batch_size", "optimizer_settings", "host_settings"}
 
 
+def test_a_host_with_a_menu_of_models_gets_none_here():
+    ids = [one.elem_id for one in components(build_tab(dataclasses.replace(HOST_INFO, models=())), gr.Dropdown)]
+    assert "rankopt_sampler" in ids
+    assert "rankopt_model" not in ids
+
+
 def test_scripts_run_in_the_browser_and_not_on_the_server(tab):
     dependencies = tab.get_config_file()["dependencies"]
     scripts = [one for one in dependencies if one.get("js") and "rankopt" in str(one["js"])]

@@ -61,10 +61,10 @@ class WebuiHost(Host):
         return ((current.name,) if current else ()) + tuple(others)
 
     def defaults(self, model: str | None = None) -> HostDefaults:
-        info = self._info(model)
-        if self._is_pocket(info):
+        info = self._current() if model is None else self._info(model)
+        if info is not None and self._is_pocket(info):
             return pocket_defaults()
-        side = _SIZES.get(_family(info), 512)
+        side = _SIZES.get(_family(info), 512) if info is not None else 512  # the page must open without any checkpoint
         return HostDefaults(side, side, 20, "DPM++ 2M", "Automatic", 7.0)
 
     def identity(self, model: str | None = None) -> ModelIdentity:

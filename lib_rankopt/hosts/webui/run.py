@@ -121,19 +121,23 @@ class WebuiRun:
 
     def _process_all(self) -> None:
         """Run the pipeline, again with half the batch where memory ran out, until every image is there or the run was stopped."""
-        size = self.request.batch_size
-        while self._reporter.done < self._reporter.total:
-            first = self._reporter.done
+        first, total = 0, self._reporter.total
+        size = min(self.request.batch_size, total)
+        while True:
             try:
-                self._process(range(first, self._reporter.total), min(size, self._reporter.total - first))
+                self._process(range(first, total), min(size, total - first))
                 return
-            except RuntimeError as error:
-                if isinstance(error, RankOptError) or not is_out_of_memory(error):
-                    raise
+            except RankOptError:
+                raise
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    # among them the webui's NansException; its own text says what to try
+                    raise GenerationError(f"The webui failed: {type(error).__name__}: {error}") from error
                 if size == 1:
                     where = f"{self.request.width}×{self.request.height}"
                     raise GenerationError(f"out of memory with a single image of {where}: choose a smaller size ({error})") from error
-            size = max(1, min(size, self._reporter.total - first) // 2)
+            first = self._batch[0] if self._batch else first
+            size = max(1, min(size, total - first) // 2)
             log.warning("out of memory; going on with %d images at once", size)
 
     def _process(self, rows: range, size: int) -> None:
@@ -142,11 +146,6 @@ class WebuiRun:
         try:
             with contextlib.closing(p), _params_file_kept():
                 processing.process_images(p)
-        except RuntimeError:
-            raise
-        except Exception as error:
-            # among them the webui's NansException; its own text says what to try
-            raise GenerationError(f"The webui failed: {type(error).__name__}: {error}") from error
         finally:
             shared.total_tqdm.clear()
         if self._failure is not None:
