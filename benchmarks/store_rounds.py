@@ -140,7 +140,7 @@ def measure(label: str, data: Path, url: str | None, arguments: argparse.Namespa
     figures = {
         "vote to acknowledgement": votes,
         "undo": undos,
-        "one round": timed(lambda i: service.round(study, i), 100),
+        "one round": timed(lambda i: service.round(study, i % arguments.rounds), 100),
         "page of 20 rounds": timed(lambda i: service.rounds(study, 20 * i, 20), 20),
         "all rounds": timed(lambda _: service.rounds(study), 3),
         "study with its figures": timed(lambda _: service.get(study), 10),

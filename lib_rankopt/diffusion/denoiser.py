@@ -43,16 +43,16 @@ class NoiseSchedule:
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """Fractional timesteps of noise levels, any shape, on ``sigma``'s device."""
         log_sigma, table = sigma.log(), self.log_sigmas.to(sigma.device)
-        low = self._row_below(log_sigma)
+        low = self._row_below(log_sigma, table)
         weight = (table[low] - log_sigma) / (table[low] - table[low + 1])
         weight = weight.clamp(0, 1)
         return (1 - weight) * low + weight * (low + 1)
 
-    def _row_below(self, log_sigma: Tensor) -> Tensor:
-        # torch 2.1 has no searchsorted on MPS
-        place = torch.device("cpu") if log_sigma.device.type == "mps" else log_sigma.device
-        table = self.log_sigmas.to(place)
-        row = torch.searchsorted(table, log_sigma.to(place).contiguous(), right=True) - 1
+    def _row_below(self, log_sigma: Tensor, table: Tensor) -> Tensor:
+        if table.device.type == "mps":  # torch 2.1 has no searchsorted there
+            row = torch.searchsorted(self.log_sigmas, log_sigma.cpu().contiguous(), right=True) - 1
+        else:
+            row = torch.searchsorted(table, log_sigma.contiguous(), right=True) - 1
         return row.clamp(0, len(table) - 2).to(log_sigma.device)
 
     def t_to_sigma(self, t: Tensor) -> Tensor:

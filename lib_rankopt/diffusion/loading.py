@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -367,12 +366,3 @@ def _looks_like_v(model: StableDiffusion, where: str) -> bool:
     if not math.isfinite(difference):
         raise ModelError(f"{where}: the UNet returns not-a-number or infinite values; the checkpoint may be damaged")
     return difference < _V_THRESHOLD
-
-
-def release(device: torch.device) -> None:
-    """Return freed memory to the device after the last reference to a model is gone."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()

@@ -129,7 +129,7 @@ class ModelLibrary:
         """Drop the loaded model and return its memory."""
         if self._loaded is None:
             return
-        from lib_rankopt.diffusion.loading import release
+        from lib_rankopt.diffusion.memory import release
 
         device = self._loaded[2].device
         self._loaded = None
@@ -183,18 +183,13 @@ def pocket_path() -> Path | None:
 
 def _read(path: Path, device: torch.device, dtype: torch.dtype) -> StableDiffusion:
     from lib_rankopt.diffusion import loading
-    from lib_rankopt.diffusion.memory import is_out_of_memory
+    from lib_rankopt.diffusion.memory import within_memory
 
-    try:
-        return loading.load(path, device, dtype)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        failure = str(error)
-    # outside the handler, so that the traceback no longer holds what was read
-    loading.release(device)
-    raise ModelError(
-        f"{path}: out of memory while loading it on {device}: close what else uses memory, or choose a smaller model ({failure})"
+    advice = "close what else uses memory, or choose a smaller model"
+    return within_memory(
+        lambda: loading.load(path, device, dtype),
+        device,
+        lambda failure: ModelError(f"{path}: out of memory while loading it on {device}: {advice} ({failure})"),
     )
 
 

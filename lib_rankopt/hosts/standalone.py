@@ -18,6 +18,7 @@ from lib_rankopt.hosts.base import (
     ProgressCallback,
 )
 from lib_rankopt.hosts.library import POCKET, ModelLibrary
+from lib_rankopt.hosts.pocket import pocket_defaults
 from lib_rankopt.hosts.validation import check_latents, check_name, check_settings, check_size, check_steps
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from lib_rankopt.diffusion.sampling import OnStep
 
 _CFG = {"sd1": 7.0, "sd2": 7.0, "sdxl": 6.0}
-_POCKET_CFG = 2.0  # more makes all seeds alike, and the ranking would have nothing to choose from
 _WAIT_SECONDS = 0.1
 
 
@@ -90,10 +90,10 @@ class StandaloneHost(Host):
         return self._library.names()
 
     def defaults(self, model: str | None = None) -> HostDefaults:
+        if self._library.name(model) == POCKET:
+            return pocket_defaults()
         config = self._library.config(model)
-        pocket = self._library.name(model) == POCKET
-        cfg, examples = (_POCKET_CFG, _pocket_prompts()) if pocket else (_CFG[config.family], ())
-        return HostDefaults(config.image_size, config.image_size, 20, "DPM++ 2M", "Karras", cfg, examples)
+        return HostDefaults(config.image_size, config.image_size, 20, "DPM++ 2M", "Karras", _CFG[config.family])
 
     def identity(self, model: str | None = None) -> ModelIdentity:
         if not self._library.settled(model):
@@ -185,11 +185,3 @@ class StandaloneHost(Host):
             yield
         finally:
             self._lock.release()
-
-
-def _pocket_prompts() -> tuple[str, ...]:
-    """Captions of the pocket model, some of each style."""
-    from lib_rankopt.diffusion.pocket.words import caption
-
-    shown = (("fox", "blue"), ("hamburger", "yellow"), ("owl", "pink"), ("rocket", "black"), ("cactus", "white"), ("panda", "green"))
-    return tuple(caption(concept, ("3d", "sticker")[i % 2], ground) for i, (concept, ground) in enumerate(shown))

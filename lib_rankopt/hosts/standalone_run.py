@@ -15,8 +15,8 @@ from lib_rankopt import __version__
 from lib_rankopt.diffusion.conditioning import encode_prompts
 from lib_rankopt.diffusion.decode import decode, preview
 from lib_rankopt.diffusion.denoiser import CFGDenoiser, Conditioning, Denoiser, LCMDenoiser, LCMSchedule
-from lib_rankopt.diffusion.loading import StableDiffusion, release
-from lib_rankopt.diffusion.memory import is_out_of_memory
+from lib_rankopt.diffusion.loading import StableDiffusion
+from lib_rankopt.diffusion.memory import is_out_of_memory, release, within_memory
 from lib_rankopt.diffusion.noise import start_noise
 from lib_rankopt.diffusion.samplers import Plan, plan
 from lib_rankopt.diffusion.sampling import OnStep, Step, sample
@@ -114,18 +114,11 @@ class StandaloneRun:
 
     def _encoded(self) -> tuple[Conditioning, Conditioning]:
         request, size = self.request, (self.request.width, self.request.height)
-        try:
-            return encode_prompts(
-                self.model, request.prompt, request.negative_prompt, size, request.clip_skip
-            )
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            failure = str(error)
-        # outside the handler, as in _sampled
-        release(self.model.device)
-        raise GenerationError(
-            f"out of memory while encoding the prompt: shorten it or choose a smaller model ({failure})"
+        advice = "shorten it or choose a smaller model"
+        return within_memory(
+            lambda: encode_prompts(self.model, request.prompt, request.negative_prompt, size, request.clip_skip),
+            self.model.device,
+            lambda failure: GenerationError(f"out of memory while encoding the prompt: {advice} ({failure})"),
         )
 
     def _check(self) -> None:
@@ -184,16 +177,11 @@ class StandaloneRun:
         )
 
     def _decoded(self, clean: Tensor) -> Image.Image:
-        try:
-            return decode(self.model, clean)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            failure = str(error)
-        # outside the handler, as in _sampled
-        release(self.model.device)
-        raise GenerationError(
-            f"out of memory while decoding {self.request.width}×{self.request.height}: choose a smaller size ({failure})"
+        what = f"{self.request.width}×{self.request.height}: choose a smaller size"
+        return within_memory(
+            lambda: decode(self.model, clean),
+            self.model.device,
+            lambda failure: GenerationError(f"out of memory while decoding {what} ({failure})"),
         )
 
     def _parameters(self, index: int) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from lib_rankopt.errors import (
     ConflictError,
     GenerationError,
+    GenerationInterrupted,
     InvalidInputError,
     NotFoundError,
     NotReadyError,
@@ -52,6 +53,7 @@ class Blind:
     def __init__(self, room: Room, worker: Worker) -> None:
         self._room, self._worker = room, worker
         self._failed: dict[str, str] = {}
+        self._jobs: dict[str, Job] = {}  # by test, the last one submitted
 
     def start(self, study_id: str, trials: int) -> str:
         """Start a test and return its id at once.
@@ -94,14 +96,13 @@ class Blind:
         """Return the first trial without an answer once its images exist, ``None`` when all are answered.
 
         Raises:
-            NotReadyError: they are still being made after ``timeout`` seconds. GenerationError: they could not be made.
+            NotReadyError: they are still being made after ``timeout`` seconds. GenerationInterrupted: making them was stopped.
+            GenerationError: they could not be made.
         """
         test = self._room.store.blind(test_id)
         answered = self._choices(test)
         until = time.monotonic() + timeout
-        waited = False
         while True:
-            working = waited and self._worker.has(_key(test))
             trials = self._room.store.trials(test_id)
             trial = next((t for t in trials if t.index not in answered), None)
             if trial is None:
@@ -111,21 +112,20 @@ class Blind:
                     self._submit(test)
                 sides = (trial.now_image, trial.start_image) if trial.now_left else (trial.start_image, trial.now_image)
                 return BlindTrial(test_id, trial.index, *sides)
-            self._check_failure(test, gone=waited and not working)
+            self._check_failure(test)
             if time.monotonic() >= until:
                 raise NotReadyError("The images of the blind test are still waiting for other work; ask again later.")
-            if not waited:
-                self._submit(test)
-                waited = True
+            self._submit(test)
             self._room.board.pause(min(0.2, max(0.0, until - time.monotonic())))
 
-    def _check_failure(self, test: BlindRecord, gone: bool) -> None:
-        """Say why the images are not coming; ``gone``: nobody was making them before the last look, and they were not there."""
-        failure = self._failed.pop(test.id, None)
+    def _check_failure(self, test: BlindRecord) -> None:
+        """Say once why the images are not coming; whoever asks again has them made again."""
+        failure, job = self._failed.pop(test.id, None), self._jobs.get(test.id)
+        if job is not None and job.cancel.is_set():
+            self._jobs.pop(test.id, None)
+            raise GenerationInterrupted("Making the images of the blind test was interrupted; ask again to go on.")
         if failure is not None:
             raise GenerationError(f"The images of the blind test could not be made: {failure}")
-        if gone:
-            raise GenerationError("Making the images of the blind test was interrupted; ask again to go on.")
 
     def answer(self, test_id: str, index: int, choice: str) -> BlindResult:
         """Take the answer to a trial.
@@ -185,8 +185,10 @@ class Blind:
 
     # -- generating
     def _submit(self, test: BlindRecord) -> None:
-        if not self._worker.has(_key(test)):
-            self._worker.submit(Job(test.study, _key(test), lambda job: self._run(job, test)))
+        key = f"blind {test.id}"
+        if not self._worker.has(key):
+            self._jobs[test.id] = Job(test.study, key, lambda job: self._run(job, test))
+            self._worker.submit(self._jobs[test.id])
 
     def _run(self, job: Job, test: BlindRecord) -> None:
         try:
@@ -241,11 +243,6 @@ class Blind:
             )
 
         return report
-
-
-def _key(test: BlindRecord) -> str:
-    return f"blind {test.id}"
-
 
 def _sentence(wins: float, n: int, ties: int, low: float, high: float) -> str:
     tied = f", {ties} {'tie' if ties == 1 else 'ties'} counted half" if ties else ""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib_rankopt.diffusion import loading, schedules
+from lib_rankopt.diffusion import loading, memory, schedules
 from lib_rankopt.diffusion.samplers import SAMPLERS
 from lib_rankopt.diffusion.sampling import Step
 from lib_rankopt.errors import (
@@ -25,8 +25,7 @@ from lib_rankopt.errors import (
     ModelError,
     NotFoundError,
 )
-from lib_rankopt.hosts import library, standalone_run
-from lib_rankopt.hosts.base import GenerationRequest
+from lib_rankopt.hosts import library
 from lib_rankopt.hosts.infotext import infotext
 from lib_rankopt.hosts.standalone import StandaloneHost
 from tests.diffusion import tiny
@@ -44,14 +43,6 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def host(models_dir: Path) -> StandaloneHost:
     return StandaloneHost(models_dir, "tiny.safetensors", device="cpu")
-
-
-@pytest.fixture
-def request_of() -> RequestOf:
-    def make(**changes: Any) -> GenerationRequest:
-        return GenerationRequest(**{"prompt": "a red fox", "seeds": (1,), "steps": 4, **changes})
-
-    return make
 
 
 class TestContract(HostConformance):
@@ -295,7 +286,7 @@ def out_of_memory(*args: Any, **kwargs: Any) -> Any:
     raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
 
-def watch_release(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[str]:
+def watch_release(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The devices that memory is given back to, each time while no error is handled, which would hold the tensors."""
     released: list[str] = []
 
@@ -303,7 +294,7 @@ def watch_release(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[str]:
         assert sys.exc_info()[0] is None
         released.append(device.type)
 
-    monkeypatch.setattr(module, "release", release)
+    monkeypatch.setattr(memory, "release", release)
     return released
 
 
@@ -364,7 +355,7 @@ class TestTrouble:
     def test_out_of_memory_while_loading_is_an_error_and_gives_memory_back(
         self, act: str, models_dir: Path, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        released = watch_release(monkeypatch, loading)
+        released = watch_release(monkeypatch)
         monkeypatch.setattr(loading, "load", out_of_memory)
         host = StandaloneHost(models_dir, "tiny.safetensors", device="cpu")
         monkeypatch.setattr(host._library, "settled", lambda name: False)
@@ -378,7 +369,7 @@ class TestTrouble:
         self, host: StandaloneHost, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         model = host._library.load(None, host.device, host.dtype)
-        released = watch_release(monkeypatch, standalone_run)
+        released = watch_release(monkeypatch)
         monkeypatch.setattr(model.text_encoders[0], "forward", out_of_memory)
         with pytest.raises(GenerationError, match=r"out of memory while encoding the prompt.*2 GiB"):
             list(host.generate(request_of()))
@@ -388,7 +379,7 @@ class TestTrouble:
         self, host: StandaloneHost, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         model = host._library.load(None, host.device, host.dtype)
-        released = watch_release(monkeypatch, standalone_run)
+        released = watch_release(monkeypatch)
         monkeypatch.setattr(model.vae, "decode", out_of_memory)
         with pytest.raises(GenerationError, match=r"out of memory while decoding 64×64.*2 GiB"):
             list(host.generate(request_of()))

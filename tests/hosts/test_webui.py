@@ -23,7 +23,6 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib_rankopt.errors import GenerationError, GenerationInterrupted, InvalidInputError, ModelError, NotFoundError
 from lib_rankopt.hosts import latent_text
-from lib_rankopt.hosts.base import GenerationRequest
 from tests.hosts.conformance import SEEDS, HostConformance, RequestOf, noise_for, pixels
 
 HERE = Path(__file__).parent
@@ -54,14 +53,6 @@ def host(webui: Any) -> Any:
     from lib_rankopt.hosts.webui.host import WebuiHost
 
     return WebuiHost(lambda: [0])
-
-
-@pytest.fixture
-def request_of() -> RequestOf:
-    def make(**changes: Any) -> GenerationRequest:
-        return GenerationRequest(**{"prompt": "a red fox", "seeds": (1,), "steps": 4, **changes})
-
-    return make
 
 
 class TestContract(HostConformance):

@@ -9,7 +9,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib_rankopt.errors import ConflictError, GenerationError, InvalidInputError, ModelError, NotFoundError
+from lib_rankopt.errors import (
+    ConflictError,
+    GenerationError,
+    GenerationInterrupted,
+    InvalidInputError,
+    ModelError,
+    NotFoundError,
+    NotReadyError,
+)
 from lib_rankopt.evaluation import wilson_interval
 from lib_rankopt.studies.service import StudyService
 from lib_rankopt.studies.views import BlindTrial
@@ -245,6 +253,23 @@ def _answer_all(service: StudyService, study: str, trials: int) -> None:
     for index in range(trials):
         service.answer_trial(trial.test, index, "left")
         service.next_trial(trial.test)
+
+
+def test_an_interrupt_reaches_a_blind_test_that_waits_in_the_queue(service: StudyService, host: FakeHost) -> None:
+    study, other = service.create(SETTINGS), service.create(replace(SETTINGS, seed=8))
+    play(service, study.id, 1)
+    before = len(host.calls)
+    host.gate.clear()
+    service.start_round(other.id)
+    until(lambda: len(host.calls) > before)
+    test = service.start_blind(study.id, 2)
+    with pytest.raises(NotReadyError):
+        service.next_trial(test, 0.0)
+    service.interrupt(study.id)
+    with pytest.raises(GenerationInterrupted, match="ask again"):
+        service.next_trial(test, 5.0)
+    host.gate.set()
+    assert service.next_trial(test, 30.0) is not None
 
 
 def test_images_of_a_blind_test_that_cannot_be_made(service: StudyService, host: FakeHost) -> None:

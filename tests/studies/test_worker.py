@@ -257,16 +257,22 @@ def _full_after_first(real: Any, full: Any) -> Any:
     return limited
 
 
-def test_another_model_file_is_noticed_when_a_round_is_resumed(open_service: Opener, host: FakeHost) -> None:
+def left_in_the_middle(open_service: Opener, host: FakeHost) -> str:
+    """Close a service while it generates; return the study."""
     service = open_service()
     study = service.create(SETTINGS)
     host.gate.clear()
     service.start_round(study.id)
     until(lambda: host.calls)
     service.close()
+    return study.id
+
+
+def test_another_model_file_is_noticed_when_a_round_is_resumed(open_service: Opener, host: FakeHost) -> None:
+    study = left_in_the_middle(open_service, host)
     host.gate.set()
     host.model_bytes = b"another"
-    view = open_service().wait(study.id, 30)
+    view = open_service().wait(study, 30)
     assert view.status == "failed"
     assert "another file" in (view.error or "")
 
@@ -312,27 +318,17 @@ def test_only_who_leaves_something_leaves_a_lock_file(open_service: Opener, host
 
 
 def test_a_look_stays_a_look_while_it_is_idle(open_service: Opener, host: FakeHost) -> None:
-    service = open_service()
-    study = service.create(SETTINGS)
-    host.gate.clear()
-    service.start_round(study.id)
-    until(lambda: host.calls)
-    service.close()
+    left_in_the_middle(open_service, host)
     look = open_service(resume=False)
     look._worker._on_idle()
     assert not look._worker._all()
 
 
 def test_a_look_does_not_begin_to_generate(open_service: Opener, host: FakeHost, tmp_path: Path) -> None:
-    service = open_service()
-    study = service.create(SETTINGS)
-    host.gate.clear()
-    service.start_round(study.id)
-    until(lambda: host.calls)
-    service.close()
+    study = left_in_the_middle(open_service, host)
     look = open_service(resume=False)
-    assert look.get(study.id).busy
-    assert look.round(study.id, 0).status in UNFINISHED
+    assert look.get(study).busy
+    assert look.round(study, 0).status in UNFINISHED
     look.close()
     assert len(host.calls) == 1
     store = open_store(tmp_path / "data")

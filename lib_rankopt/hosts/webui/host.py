@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _FACTOR = 8  # pixels per element of a latent
 _SIZES = {"sdxl": 1024, "sd3": 1024}
-_EXTRA = ("styles", "save_images")
+_EXTRA = ("styles",)
 
 
 class WebuiHost(Host):
@@ -71,13 +71,13 @@ class WebuiHost(Host):
         info = self._info(model)
         if info.sha256 is None:
             info.calculate_shorthash()
-        prediction = "v_prediction" if getattr(self._loaded(), "parameterization", "eps") == "v" else "epsilon"
+        prediction = "v_prediction" if getattr(shared.sd_model, "parameterization", "eps") == "v" else "epsilon"
         return ModelIdentity(info.name, info.sha256 or info.hash, _family(info), prediction)
 
     def latent_shape(self, width: int, height: int, model: str | None = None) -> tuple[int, int, int]:
         check_size(width, height)
         self._info(model)
-        channels = int(getattr(self._loaded(), "latent_channels", 4))
+        channels = int(getattr(shared.sd_model, "latent_channels", 4))
         return channels, height // _FACTOR, width // _FACTOR
 
     def initial_noise(self, seeds: tuple[int, ...], shape: tuple[int, int, int]) -> Tensor:
@@ -129,11 +129,6 @@ class WebuiHost(Host):
             )
 
     # -- the webui's models
-    @staticmethod
-    def _loaded() -> Any:
-        """The loaded model; loads the chosen one where there is none yet."""
-        return shared.sd_model
-
     def _current(self) -> Any:
         """The loaded checkpoint, or the one that is going to be loaded; ``None`` where there is no checkpoint at all."""
         model = sd_models.model_data.sd_model

@@ -153,11 +153,9 @@ class WebuiRun:
 
     def _processing(self, rows: range, size: int) -> Any:
         request = self.request
-        override: dict[str, Any] = {"CLIP_stop_at_last_layers": request.clip_skip}
         values = {
             "sd_model": shared.sd_model,
             "outpath_samples": shared.opts.outdir_samples or shared.opts.outdir_txt2img_samples,
-            "outpath_grids": shared.opts.outdir_grids or shared.opts.outdir_txt2img_grids,
             "prompt": [request.prompt] * len(rows),
             "negative_prompt": request.negative_prompt,
             "styles": list(request.extra.get("styles", ())),
@@ -172,8 +170,7 @@ class WebuiRun:
             "height": request.height,
             "eta": request.eta,
             "do_not_save_grid": True,
-            "do_not_save_samples": not request.extra.get("save_images", True),
-            "override_settings": override,
+            "override_settings": {"CLIP_stop_at_last_layers": request.clip_skip},
             "override_settings_restore_afterwards": True,
             "enable_hr": False,
         }
@@ -201,17 +198,13 @@ class WebuiRun:
     def sampling_begins(self, p: Any) -> None:
         """Follow this pass of the sampler. The hook is on the sampler's instance and goes with it."""
         with self._kept_failure():
-            sampler, total = p.sampler, p.steps
-            if getattr(sampler, RUN, None) is self:
-                return
-            setattr(sampler, RUN, self)
-            original = sampler.callback_state
+            original, total = p.sampler.callback_state, p.steps
 
             def callback_state(values: dict[str, Any]) -> None:
                 original(values)
                 self._step(values, total)
 
-            sampler.callback_state = callback_state
+            p.sampler.callback_state = callback_state
 
     def sampling_ended(self) -> None:
         """Note whether the batch was sampled to its end: the webui decodes and returns half-denoised images too."""

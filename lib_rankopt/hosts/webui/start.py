@@ -9,7 +9,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -80,9 +79,9 @@ def fitted(latent: Tensor, base: Any) -> Tensor:
     count, (_, height, width) = len(base.seeds), base.shape
     if latent.shape[1:] == (height, width):
         return latent.expand(count, -1, -1, -1)
-    around = type(base)(base.shape, base.seeds).next().float().cpu()
+    around: Tensor = type(base)(base.shape, base.seeds).next().float().cpu()
     h, w = min(height, latent.shape[1]), min(width, latent.shape[2])
     to_y, to_x = (height - h) // 2, (width - w) // 2
     from_y, from_x = (latent.shape[1] - h) // 2, (latent.shape[2] - w) // 2
     around[:, :, to_y : to_y + h, to_x : to_x + w] = latent[:, from_y : from_y + h, from_x : from_x + w]
-    return torch.as_tensor(around)
+    return around

@@ -36,7 +36,7 @@ def compare(values: dict = Body(...)):  # noqa: B008 (the webui FastAPI is too o
     seeds = tuple(values["seed"] + i for i in range(values["count"]))
     request = GenerationRequest(
         values["prompt"], seeds, values.get("negative_prompt", ""), width=64, height=64, steps=values["steps"], sampler=values["sampler"],
-        cfg_scale=4.0, batch_size=values["count"], extra={"save_images": False},
+        cfg_scale=4.0, batch_size=values["count"],
         latents=host.initial_noise(seeds, (4, 8, 8)) if values["given"] else None,
     )  # fmt: skip
     return {"plain": plain(values), "ours": [digest(image.image) for image in host.generate(request)]}
