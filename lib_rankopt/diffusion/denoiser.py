@@ -50,7 +50,7 @@ class NoiseSchedule:
 
     def _row_below(self, log_sigma: Tensor, table: Tensor) -> Tensor:
         if table.device.type == "mps":  # torch 2.1 has no searchsorted there
-            row = torch.searchsorted(self.log_sigmas, log_sigma.cpu().contiguous(), right=True) - 1
+            row = torch.searchsorted(self.log_sigmas, log_sigma.to(self.log_sigmas.device).contiguous(), right=True) - 1
         else:
             row = torch.searchsorted(table, log_sigma.contiguous(), right=True) - 1
         return row.clamp(0, len(table) - 2).to(log_sigma.device)

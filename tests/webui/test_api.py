@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.webui.conftest import Webui
 
@@ -54,6 +56,25 @@ def test_images_are_those_of_txt2img_to_the_last_bit(webui: Webui, sampler: str,
     assert len(found["plain"]) == 3
     assert found["ours"] == found["plain"]
     assert len(set(found["ours"])) == 3
+
+
+PROMPTS = ["a 3d fox <lora:strange:1>", "a [3d:sticker:0.5] fox", "a 3d fox AND a sticker owl", "a 3d fox BREAK on blue"]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_the_webuis_prompt_syntax_works(webui: Webui, prompt: str) -> None:
+    folder = webui.data / "models/Lora"
+    folder.mkdir(exist_ok=True)
+    name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_q"
+    dice = torch.Generator().manual_seed(1)
+    down, up = torch.randn(4, 64, generator=dice), torch.randn(64, 4, generator=dice)
+    lora = {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(4.0)}
+    save_file(lora, folder / "strange.safetensors")
+    body = {"seed": 41, "count": 2, "steps": 6, "sampler": "Euler a", "given": True}
+    plain = webui.call("POST", "rankopt-test/compare", {**body, "prompt": "a 3d fox"})
+    found = webui.call("POST", "rankopt-test/compare", {**body, "prompt": prompt})
+    assert found["ours"] == found["plain"]
+    assert found["ours"] != plain["ours"]
 
 
 def test_rounds_are_ranked_and_saved_where_the_webui_saves(webui: Webui) -> None:
