@@ -27,6 +27,8 @@ def page(webui: Webui, browser: Any) -> Iterator[Any]:
 def board(page: Any, webui: Webui) -> Iterator[Board]:
     board = Board(page, webui.url)
     open_tab(board)
+    for side in ("width", "height"):  # the form starts at 512 for a checkpoint with the layout of SD1
+        board.page.fill(f"#rankopt_{side} input[type=number]", "64")
     yield board
     assert [error for error in board.errors if not any(known in error for known in NOT_OURS)] == []
 
