@@ -183,11 +183,12 @@
     ns.startStudy = function (paths, values, nobody) {
         if (!ns.board) return;
         const at = Object.fromEntries(paths.map((path, index) => [path, values[index]]));
-        const settings = {optimizer_settings: {}};
+        const settings = {optimizer_settings: {}, host_settings: {}};
         const chosen = `optimizer.${at['settings.optimizer']}.`;
         for (const [path, value] of Object.entries(at)) {
             if (value === null || value === undefined) continue;
             if (path.startsWith('settings.')) settings[path.slice(9)] = value;
+            else if (path.startsWith('host.')) settings.host_settings[path.slice(5)] = value;
             else if (path.startsWith(chosen) && value !== '') settings.optimizer_settings[path.slice(chosen.length)] = number(value);
         }
         const scorer = at['auto.scorer'];

@@ -47,6 +47,7 @@ class HostInfo:
     defaults: HostDefaults
     optimizers: tuple[OptimizerInfo, ...]
     scorers: tuple[str, ...]
+    styles: tuple[str, ...] = ()
 
 
 def describe_host(host: Host) -> HostInfo:
@@ -62,6 +63,7 @@ def describe_host(host: Host) -> HostInfo:
         defaults=host.defaults(),
         optimizers=tuple(OptimizerInfo(name, _summary(kind), options_of(kind)) for name, kind in types.items()),
         scorers=tuple(scorers.names()),
+        styles=tuple(host.styles()),
     )
 
 

@@ -27,8 +27,10 @@ class GenerationRequest:
         cfg_scale: guidance; 1 runs without the negative prompt.
         model: a name from :meth:`Host.models`, or ``None`` for the one in use.
         eta: noise multiplier of ancestral samplers and DDIM; ``None`` is the sampler's default.
+        clip_skip: layers of the text encoder left out, plus 1; ``None`` is what the host is set to.
         batch_size: images per model call at most; results do not depend on it.
         preview_every: decode previews every so many steps, 0 for none.
+        notes: one per image or none at all: further entries of its parameters (study, round, …), written as they are.
         extra: host-specific values (styles, VAE, …) that a host may refuse.
     """
 
@@ -44,9 +46,10 @@ class GenerationRequest:
     cfg_scale: float = 5.0
     model: str | None = None
     eta: float | None = None
-    clip_skip: int = 1
+    clip_skip: int | None = None
     batch_size: int = 8
     preview_every: int = 0
+    notes: tuple[dict[str, str], ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -130,6 +133,10 @@ class Host(ABC):
     def schedulers(self) -> tuple[str, ...]:
         """Names of the noise schedules; the first is ``Automatic``."""
 
+    def styles(self) -> tuple[str, ...]:
+        """Names of the prompt styles that ``extra["styles"]`` takes; none where the host has no such thing."""
+        return ()
+
     @abstractmethod
     def models(self) -> tuple[str, ...]:
         """Names of the models that :attr:`GenerationRequest.model` takes; the first is the default."""
@@ -157,6 +164,18 @@ class Host(ABC):
     @abstractmethod
     def initial_noise(self, seeds: tuple[int, ...], shape: tuple[int, int, int]) -> Tensor:
         """The start noise that the host itself would use for these seeds, float32 ``[n, C, h, w]``."""
+
+    def pin(self, request: GenerationRequest) -> GenerationRequest:
+        """Write into a request what the host would otherwise take from its own settings each time that it runs (VAE, clip skip, styles).
+
+        A study keeps the result, so that its rounds stay comparable when the person changes the host's settings. Pinning twice changes
+        nothing more.
+
+        Raises:
+            InvalidInputError, NotFoundError: as :meth:`validate`.
+        """
+        self.validate(request)
+        return request
 
     @abstractmethod
     def validate(self, request: GenerationRequest) -> None:

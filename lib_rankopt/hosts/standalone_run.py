@@ -116,7 +116,7 @@ class StandaloneRun:
         request, size = self.request, (self.request.width, self.request.height)
         advice = "shorten it or choose a smaller model"
         return within_memory(
-            lambda: encode_prompts(self.model, request.prompt, request.negative_prompt, size, request.clip_skip),
+            lambda: encode_prompts(self.model, request.prompt, request.negative_prompt, size, request.clip_skip or 1),
             self.model.device,
             lambda failure: GenerationError(f"out of memory while encoding the prompt: {advice} ({failure})"),
         )
@@ -204,11 +204,12 @@ class StandaloneRun:
                 .removesuffix(".safetensors")
                 .removesuffix(".ckpt"),
                 "Clip skip": request.clip_skip
-                if request.clip_skip > 1 and self.model.config.family == "sd1"
+                if (request.clip_skip or 1) > 1 and self.model.config.family == "sd1"
                 else None,
                 "RNG": "CPU",
                 "Eta DDIM" if request.sampler == "DDIM" else "Eta": eta if eta != default_eta else None,
                 "Rank-Optimize latent": digest,
+                **(request.notes[index] if request.notes else {}),
                 "Version": f"Rank-Optimize {__version__}",
             },
         )

@@ -37,12 +37,15 @@ def check_settings(request: GenerationRequest) -> None:
     check_size(request.width, request.height)
     check_seeds(request.seeds)
     _integer("steps", request.steps, *STEPS_RANGE)
-    _integer("clip_skip", request.clip_skip, *CLIP_SKIP_RANGE)
+    if request.clip_skip is not None:
+        _integer("clip_skip", request.clip_skip, *CLIP_SKIP_RANGE)
     _integer("batch_size", request.batch_size, 1, None)
     _integer("preview_every", request.preview_every, 0, None)
     _real("cfg_scale", request.cfg_scale, *CFG_RANGE)
     if request.eta is not None:
         _real("eta", request.eta, *ETA_RANGE)
+    if request.notes and len(request.notes) != len(request.seeds):
+        raise InvalidInputError(f"notes has {len(request.notes)} entries for {len(request.seeds)} images")
 
 
 def check_text(field: str, value: Any) -> None:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from lib_rankopt.hosts.base import Progress
     from lib_rankopt.store.records import StudyRecord
     from lib_rankopt.studies.room import Room
-    from lib_rankopt.studies.views import StudySettings
 
 log = logging.getLogger("rankopt.studies")
 
@@ -217,15 +216,18 @@ class Blind:
                 missing.append(latent)
         self._room.board.begin(study.id, "blind", total=len(wanted), done=len(wanted) - len(missing))
         if missing:
-            self._call_host(job, test, settings, missing, len(wanted) - len(missing))
+            self._call_host(job, test, study, missing, len(wanted) - len(missing))
 
     def _call_host(
-        self, job: Job, test: BlindRecord, settings: StudySettings, missing: list[str], done: int
+        self, job: Job, test: BlindRecord, study: StudyRecord, missing: list[str], done: int
     ) -> None:
         import torch
 
+        settings = settings_module.from_dict(study.settings)
         latents = torch.stack([self._room.blobs.load_latent(latent) for latent in missing])
-        request = settings_module.request(settings, seeds=(settings.seed,) * len(missing), latents=latents)
+        notes = tuple(settings_module.note(study, settings, "blind test", latent) for latent in missing)
+        seeds = (settings.seed,) * len(missing)
+        request = settings_module.request(settings, seeds, latents, notes=notes)
         report = self._reporter(test.study, done, len(missing))
         for image in self._room.host.generate(request, progress=report, cancel=job.cancel):
             keep_image(self._room, image, partial(self._room.store.set_trial_image, test.id, missing[image.index]))

@@ -104,7 +104,11 @@ def _call_host(
     settings = settings_module.from_dict(study.settings)
     latents = torch.stack([room.blobs.load_latent(c.latent) for c in missing])
     request = settings_module.request(
-        settings, seeds=tuple(c.seed for c in missing), latents=latents, preview_every=_PREVIEW_EVERY
+        settings,
+        seeds=tuple(c.seed for c in missing),
+        latents=latents,
+        preview_every=_PREVIEW_EVERY,
+        notes=tuple(settings_module.note(study, settings, str(record.index + 1), c.latent) for c in missing),
     )
     report = _reporter(room, record, missing, done)
     finished = 0

@@ -27,6 +27,8 @@ from lib_rankopt.studies.worker import Job, Worker
 if TYPE_CHECKING:
     import builtins
 
+    from torch import Tensor
+
     from lib_rankopt.hosts.base import Host
     from lib_rankopt.scorers.base import Scorer
     from lib_rankopt.store.records import RoundRecord, RoundState
@@ -303,6 +305,14 @@ class StudyService:
         if not self._room.blobs.exists(path):
             raise NotFoundError(f"There is no image '{image}'.")
         return path
+
+    def latent(self, latent: str) -> Tensor:
+        """Return a latent by its hash: float32 ``[C, h, w]``.
+
+        Raises:
+            InvalidInputError: no hash. NotFoundError: there is no such latent.
+        """
+        return self._room.blobs.load_latent(latent)
 
     def close(self) -> None:
         """Stop the worker and let go of the store. Unfinished rounds are taken up by the next service on this store."""

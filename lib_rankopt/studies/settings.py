@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lib_rankopt.hosts.base import Host
+    from lib_rankopt.store.records import StudyRecord
 
 MAX_PROMPT_WORDS = 1000
 MAX_PROMPT_CHARACTERS = 8000
@@ -32,6 +33,7 @@ _INTEGERS = {
     "seed": (-1, SEED_LIMIT - 1),
 }
 _TEXTS = ("sampler", "scheduler", "model", "optimizer")
+_APART = ("eta", "clip_skip")  # kept among the host's settings, fields of a request
 # Not part of an image: what only decides how many are made, in which portions, and which latents are proposed.
 _NOT_PIXELS = ("seed", "candidates", "batch_size", "optimizer", "optimizer_settings")
 
@@ -75,16 +77,26 @@ def resolve(settings: StudySettings, host: Host) -> StudySettings:
     for side in ("width", "height"):
         if getattr(resolved, side) % 8:
             raise InvalidInputError(f"{side} is {getattr(resolved, side)}; it must be a multiple of 8.")
-    host.validate(request(resolved, seeds=(resolved.seed,)))
-    return resolved
+    pinned = host.pin(request(resolved, seeds=(resolved.seed,)))
+    apart = {name: value for name in _APART if (value := getattr(pinned, name)) is not None}
+    return replace(
+        resolved,
+        prompt=pinned.prompt,
+        negative_prompt=pinned.negative_prompt,
+        host_settings={**pinned.extra, **apart},
+    )
 
 
 def request(
-    settings: StudySettings, seeds: tuple[int, ...], latents: Tensor | None = None, preview_every: int = 0
+    settings: StudySettings,
+    seeds: tuple[int, ...],
+    latents: Tensor | None = None,
+    preview_every: int = 0,
+    notes: tuple[dict[str, str], ...] = (),
 ) -> GenerationRequest:
     """Return what the host is asked for; ``host_settings`` may hold ``eta`` and ``clip_skip``, the rest is the host's ``extra``."""
     extra = dict(settings.host_settings)
-    known = {name: extra.pop(name) for name in ("eta", "clip_skip") if name in extra}
+    known = {name: extra.pop(name) for name in _APART if name in extra}
     return GenerationRequest(
         prompt=settings.prompt,
         seeds=seeds,
@@ -99,9 +111,25 @@ def request(
         model=settings.model or None,
         batch_size=settings.batch_size,
         preview_every=preview_every,
+        notes=notes,
         extra=extra,
         **known,
     )
+
+
+def note(study: StudyRecord, settings: StudySettings, where: str, latent: str) -> dict[str, str]:
+    """Return what an image's parameters say of the study that it comes from.
+
+    Args:
+        where: the number of the round, as people count, or ``blind test``.
+        latent: hash of the latent, by which a host with the same data folder finds it again.
+    """
+    return {
+        "Rank-Optimize study": f"{study.name} [{study.id}]",
+        "Rank-Optimize round": where,
+        "Rank-Optimize optimizer": settings.optimizer,
+        "Rank-Optimize latent": latent,
+    }
 
 
 def recipe(settings: StudySettings, model_sha256: str) -> str:

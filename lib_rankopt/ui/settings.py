@@ -23,7 +23,8 @@ SUITED = ("width", "height", "steps", "sampler", "scheduler", "cfg_scale")
 class Form:
     """Components by the path that their value takes in the request: ``settings.steps``, ``name``, ``auto.scorer`` …
 
-    A setting of an optimiser is ``optimizer.<optimiser>.<setting>``; the script keeps those of the chosen one.
+    What only some hosts have is ``host.styles`` …. A setting of an optimiser is ``optimizer.<optimiser>.<setting>``; the script keeps those
+    of the chosen one.
     """
 
     components: dict[str, Any] = field(default_factory=dict)
@@ -49,7 +50,7 @@ def build_form(info: HostInfo, buttons: Callable[[], None], defaults_of: Default
         known = "This model knows only certain things, such as"
         gr.Examples([[one] for one in examples], [prompt], label=known, elem_id="rankopt_examples")
     with gr.Accordion("Image", open=True, elem_id="rankopt_image_settings"):
-        _prompts(form)
+        _prompts(form, info)
         _sampling(form, info)
         if defaults_of is not None:
             _follow_model(form, defaults_of)
@@ -69,7 +70,7 @@ def build_form(info: HostInfo, buttons: Callable[[], None], defaults_of: Default
     return form
 
 
-def _prompts(form: Form) -> None:
+def _prompts(form: Form, info: HostInfo) -> None:
     form.add(
         "settings.negative_prompt",
         gr.Textbox(
@@ -77,6 +78,8 @@ def _prompts(form: Form) -> None:
             placeholder=HELP["negative_prompt"],
         ),
     )  # fmt: skip
+    if info.styles:
+        form.add("host.styles", gr.Dropdown(list(info.styles), value=[], multiselect=True, label="Styles", elem_id="rankopt_styles"))
     form.add(
         "name",
         gr.Textbox(label="Study name", lines=1, elem_id="rankopt_study_name", placeholder="Taken from the prompt"),
@@ -103,6 +106,8 @@ def _sampling(form: Form, info: HostInfo) -> None:
         number = gr.Slider(2, 16, value=8, step=1, label="Images per round", elem_id="rankopt_candidates")
         form.add("settings.candidates", number)
     with gr.Row():
+        batch = gr.Slider(1, 16, value=8, step=1, label="Batch size", elem_id="rankopt_batch_size")
+        form.add("settings.batch_size", batch)
         seed = gr.Number(value=-1, precision=0, label="Seed", elem_id="rankopt_seed", info="-1 draws one")
         form.add("settings.seed", seed)
         if info.models:  # none where the host has a menu of its own; the loaded one is taken then

@@ -12,12 +12,15 @@ from fastapi import FastAPI
 
 from lib_rankopt import api
 from lib_rankopt.api.host_info import describe_host
-from lib_rankopt.hosts.webui import saving, script, surroundings
+from lib_rankopt.errors import RankOptError
+from lib_rankopt.hosts.webui import saving, script, start, surroundings
 from lib_rankopt.hosts.webui.host import WebuiHost
 from lib_rankopt.ui import compat
 from lib_rankopt.ui.tab import build_tab
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lib_rankopt.studies.service import StudyService
 
 log = logging.getLogger("rankopt.ui")
@@ -63,14 +66,37 @@ class RankOptimize(script.RankOptimizeScript):
         name = f"{'img' if is_img2img else 'txt'}2img_rankopt_start"
         with gr.Accordion("Start latent", open=False, elem_id=name):
             gr.Markdown(
-                "A PNG that was saved in Rank-Optimize carries the noise that it was made from. The same prompt then gives the same image; "
-                "another prompt or LoRA starts from the same composition."
+                "An image of Rank-Optimize was made from a certain noise, its latent, which its PNG carries. The same prompt then gives "
+                "the same image; another prompt or LoRA starts from the same composition."
             )
-            enabled = gr.Checkbox(False, label="Start from the latent of this PNG", elem_id=f"{name}_enabled")
+            enabled = gr.Checkbox(False, label="Start from this latent", elem_id=f"{name}_enabled")
             file = gr.File(label="PNG with a latent", file_types=[".png"], elem_id=f"{name}_file")
-        for one in (enabled, file):
+            kept = gr.Textbox(
+                label="or a latent of your studies", elem_id=f"{name}_latent", lines=1,
+                placeholder="Filled in by Send to txt2img, and with the parameters of your own images",
+            )  # fmt: skip
+        for one in (enabled, file, kept):
             one.do_not_save_to_config = True
-        return [enabled, file]
+        self.infotext_fields = [(enabled, lambda found: bool(self.kept(found))), (kept, self.kept), (file, self.emptied)]
+        return [enabled, file, kept]
+
+    def kept(self, parameters: dict[str, Any]) -> str:
+        """The latent of pasted parameters, where the data folder has it."""
+        name = str(parameters.get(start.KEPT_LABEL, ""))
+        try:
+            if name:
+                self.find_latent(name)
+        except RankOptError:
+            return ""
+        return name
+
+    def emptied(self, parameters: dict[str, Any]) -> Any:
+        """Take the file out where the parameters bring another latent."""
+        return gr.update(value=None) if self.kept(parameters) else gr.update()
+
+    def find_latent(self, name: str) -> Tensor:
+        """Return a latent of the data folder."""
+        return service().latent(name)
 
 
 def before_image_saved(params: Any) -> None:

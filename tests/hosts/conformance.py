@@ -71,6 +71,7 @@ BAD_VALUES = [
     ("sampler", "zzz", "sampler 'zzz' is not known; known: "),
     ("scheduler", "Karas", "scheduler 'Karas'.*'Karras'"),
     ("extra", {"no_such_thing": 1}, "no_such_thing"),
+    ("notes", ({"a": "b"},) * 2, "notes has 2 entries for 1 images"),
 ]
 
 
@@ -217,6 +218,22 @@ class HostConformance:
     def test_any_text_is_a_prompt(self, prompt: str, host: Host, request_of: RequestOf) -> None:
         (image,) = host.generate(request_of(seeds=(1,), prompt=prompt, steps=2))
         assert pixels(image).std() > 0
+
+    def test_notes_stand_in_the_parameters_of_their_image(self, host: Host, request_of: RequestOf) -> None:
+        notes = tuple({"Rank-Optimize study": "foxes", "Rank-Optimize latent": f"{seed:064x}"} for seed in SEEDS)
+        images = list(host.generate(request_of(seeds=SEEDS, batch_size=2, notes=notes)))
+        for image in images:
+            line = image.parameters.split("\n")[-1]
+            assert "Rank-Optimize study: foxes, " in f"{line}, "
+            assert re.findall(r"Rank-Optimize latent: (\w+)", line) == [f"{SEEDS[image.index]:064x}"]
+
+    def test_pinning_changes_no_image_and_pins_once(self, host: Host, request_of: RequestOf) -> None:
+        pinned = host.pin(request_of())
+        assert host.pin(pinned) == pinned
+        (plain,), (same,) = host.generate(request_of()), host.generate(pinned)
+        assert_same_picture(plain, same, tolerance=0)
+        with pytest.raises(InvalidInputError, match="steps is 0"):
+            host.pin(request_of(steps=0))
 
     def test_parameters_read_as_the_webuis_infotext(self, host: Host, request_of: RequestOf) -> None:
         request = request_of(

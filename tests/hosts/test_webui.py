@@ -34,7 +34,9 @@ def webui() -> Iterator[Any]:
     """The stand-in's ``modules``, with our script registered as the webui does it."""
     sys.path.insert(0, str(HERE / "standin"))
     before = set(sys.modules)
+    import modules.call_queue
     import modules.processing
+    import modules.progress
     import modules.scripts
     import modules.sd_models
 
@@ -217,12 +219,12 @@ def png(latent: torch.Tensor | None) -> bytes:
     return file.getvalue()
 
 
-def txt2img(webui: Any, file: Any, **changes: Any) -> Any:
+def txt2img(webui: Any, file: Any, kept: str = "", **changes: Any) -> Any:
     """An ordinary run with the start latent switched on."""
     values = {"prompt": ["a red fox"] * 2, "seed": [3, 4], "batch_size": 2, "steps": 4, "width": 64, "height": 64}
     p = webui.processing.StableDiffusionProcessingTxt2Img(**{**values, **changes})
-    p.is_api, p.scripts, p.script_args = True, webui.scripts.scripts_txt2img, [0, True, file]
-    webui.scripts.scripts_txt2img.scripts[0].args_to = 3
+    p.is_api, p.scripts, p.script_args = True, webui.scripts.scripts_txt2img, [0, True, file, kept]
+    webui.scripts.scripts_txt2img.scripts[0].args_to = 4
     try:
         webui.processing.process_images(p)
     finally:
@@ -262,6 +264,18 @@ def test_another_size_keeps_the_middle(webui: Any, host: Any) -> None:
     assert torch.equal(small.rng.first, half[:, 2:6].expand(2, -1, -1, -1))
 
 
+def test_a_run_starts_from_a_latent_of_the_data_folder(webui: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    latent, name = torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(8)), "ab" * 32
+    p = txt2img(webui, None, name)
+    assert p.comments == [f"The start latent was not used: There is no latent '{name}'."]
+    monkeypatch.setattr(webui.scripts.scripts_txt2img.scripts[0], "find_latent", {name: latent}.__getitem__)
+    p = txt2img(webui, None, name)
+    assert torch.equal(p.rng.first, latent.expand(2, -1, -1, -1))
+    assert p.extra_generation_params == {"Rank-Optimize latent": name}
+    other = base64.b64encode(png(latent.flip(0))).decode()  # a file goes before
+    assert torch.equal(txt2img(webui, other, name).rng.first[0], latent.flip(0).half().float())
+
+
 def test_files_that_cannot_be_used_are_said_and_the_run_goes_on(webui: Any, host: Any, tmp_path: Path) -> None:
     other = base64.b64encode(png(torch.randn((16, 8, 8), generator=torch.Generator().manual_seed(8)))).decode()
     cases = {
@@ -284,18 +298,38 @@ def test_saved_images_of_ours_carry_their_latent_and_others_do_not(
 
     saved: list[Any] = []
 
-    def save(p: Any, name: str) -> None:
-        saved.append(SimpleNamespace(p=p, filename=name, pnginfo={"parameters": "as it was"}))
+    def save(p: Any, image: Any, name: str = "a.png") -> None:
+        saved.append(SimpleNamespace(p=p, image=image, filename=name, pnginfo={"parameters": "as it was"}))
         saving.add_latent(saved[-1])
 
-    monkeypatch.setattr(webui.processing, "save_image", lambda p: save(p, "a.png"))
+    monkeypatch.setattr(webui.processing, "save_image", save)
     images = list(host.generate(request_of(seeds=SEEDS, batch_size=2)))
     for one, image in zip(saved, images, strict=True):
         assert torch.equal(latent_text.decode(one.pnginfo[latent_text.CHUNK]), image.latent.half().float())
         assert one.pnginfo["parameters"] == "as it was"
-    save(saved[0].p, "a.jpg")
-    save(webui.processing.StableDiffusionProcessingTxt2Img(), "a.png")
-    assert all(set(one.pnginfo) == {"parameters"} for one in saved[3:])
+    save(saved[0].p, saved[0].image)  # a mask after the image, or the grid
+    save(webui.processing.StableDiffusionProcessingTxt2Img(), saved[0].image)
+    monkeypatch.setattr(webui.processing, "save_image", lambda p, image: save(p, image, "a.jpg"))
+    list(host.generate(request_of()))
+    monkeypatch.setattr(webui.processing, "save_image", lambda p, image: save(p, Image.new("RGB", (128, 64))))
+    list(host.generate(request_of()))
+    assert [set(one.pnginfo) for one in saved[3:]] == [{"parameters"}] * 4
+
+
+def test_an_image_from_a_start_latent_carries_it_on(webui: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lib_rankopt.hosts.webui import saving
+
+    saved: list[Any] = []
+
+    def save(p: Any, image: Any) -> None:
+        saved.append(SimpleNamespace(p=p, image=image, filename="a.png", pnginfo={}))
+        saving.add_latent(saved[-1])
+
+    monkeypatch.setattr(webui.processing, "save_image", save)
+    latent = torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(8)).half().float()
+    p = txt2img(webui, base64.b64encode(png(latent)).decode(), width=128)
+    for one, first in zip(saved, p.rng.first, strict=True):
+        assert torch.equal(latent_text.decode(one.pnginfo[latent_text.CHUNK]), first.half().float())
 
 
 # -- the surroundings
@@ -332,6 +366,80 @@ def test_what_outlives_a_reload_is_made_once(webui: Any) -> None:
     assert made == [1]
 
 
+# -- the webui's own settings
+@pytest.fixture
+def opts(webui: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name in ("CLIP_stop_at_last_layers", "sd_vae", "eta_noise_seed_delta"):
+        monkeypatch.setattr(webui.shared.opts, name, getattr(webui.shared.opts, name))
+    return webui.shared.opts
+
+
+def test_a_pinned_request_keeps_what_the_webui_is_set_to(host: Any, webui: Any, opts: Any, request_of: RequestOf) -> None:
+    opts.CLIP_stop_at_last_layers, opts.eta_noise_seed_delta = 2, 31337
+    pinned = host.pin(request_of(extra={"styles": ["oil"]}))
+    assert pinned.prompt == f"oil painting of {request_of().prompt}"
+    assert pinned.negative_prompt.endswith("photo")
+    assert pinned.clip_skip == 2
+    assert pinned.extra == {"options": {"sd_vae": "Automatic", "eta_noise_seed_delta": 31337}}
+    assert host.pin(pinned) == pinned
+
+    (before,) = host.generate(pinned)
+    opts.CLIP_stop_at_last_layers, opts.sd_vae = 1, "None"
+    assert host.pin(pinned) == pinned
+    (after,) = host.generate(pinned)
+    assert np.array_equal(pixels(before), pixels(after))
+    assert webui.processing.runs[-1].override_settings == {"sd_vae": "Automatic", "CLIP_stop_at_last_layers": 2}
+    assert (opts.CLIP_stop_at_last_layers, opts.sd_vae) == (1, "None")
+    (other,) = host.generate(request_of())  # not pinned: as the webui is set
+    assert webui.processing.runs[-1].override_settings == {}
+    assert not np.array_equal(pixels(other), pixels(after))
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"styles": ["olj"]}, "style 'olj' is not known; did you mean 'oil'"),
+        ({"styles": "oil"}, "styles is a list"),
+        ({"options": ["sd_vae"]}, "options are names with values"),
+        ({"options": {"outdir_samples": "/"}}, "outdir_samples, which decides nothing"),
+        ({"options": {"sd_model_checkpoint": "other"}}, "sd_model_checkpoint"),
+    ],
+)
+def test_what_is_no_setting_of_an_image_is_refused(host: Any, request_of: RequestOf, extra: Any, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        host.pin(request_of(extra=extra))
+
+
+def test_an_option_of_an_extension_that_is_gone_does_not_end_a_study(host: Any, opts: Any, request_of: RequestOf) -> None:
+    assert len(list(host.generate(request_of(extra={"options": {"gone": 1}})))) == 1
+
+
+def test_a_vae_that_is_gone_is_named(host: Any, opts: Any, monkeypatch: pytest.MonkeyPatch, request_of: RequestOf) -> None:
+    monkeypatch.setitem(sys.modules, "modules.sd_vae", SimpleNamespace(vae_dict={"there.pt": "/"}))
+    request = request_of(extra={"options": {"sd_vae": "lost.pt"}})
+    with pytest.raises(ModelError, match=r"the VAE lost\.pt, which is not there any more"):
+        list(host.generate(request))
+    assert len(list(host.generate(request_of(extra={"options": {"sd_vae": "there.pt"}})))) == 1
+
+
+def test_other_extensions_that_change_prompts_or_order_are_named(host: Any, webui: Any, request_of: RequestOf) -> None:
+    class Other(webui.scripts.Script):
+        def before_process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+            self.change(p)
+
+    other = Other()
+    webui.scripts.scripts_txt2img.scripts.insert(0, other)
+    try:
+        other.change = lambda p: setattr(p, "prompts", [f"{i} fox" for i, _ in enumerate(p.prompts)])
+        with pytest.raises(GenerationError, match="wildcards"):
+            list(host.generate(request_of(seeds=SEEDS)))
+        other.change = lambda p: p.seeds.reverse()
+        with pytest.raises(GenerationError, match="order of the images"):
+            list(host.generate(request_of(seeds=SEEDS)))
+    finally:
+        webui.scripts.scripts_txt2img.scripts.remove(other)
+
+
 # -- the names
 def _names_taken() -> dict[str, set[str]]:
     """Names of the webui that our code takes, by module: ``from modules import x`` and every ``x.name`` in that file."""
@@ -359,7 +467,7 @@ def test_every_name_that_we_take_is_in_the_webui() -> None:
 
 def test_the_stand_in_has_no_name_that_the_webui_lacks(webui: Any) -> None:
     table = yaml.safe_load((HERE / "webui_names.yaml").read_text(encoding="utf-8"))
-    own = {"processing": {"runs", "Sampler", "save_image"}, "sd_models": {"add"}}
+    own = {"processing": {"runs", "Sampler", "save_image"}, "sd_models": {"add"}, "shared": {"Styles"}}
     for path in (HERE / "standin/modules").glob("[a-z]*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}

@@ -51,6 +51,16 @@ def test_images_carry_their_parameters(service: StudyService) -> None:
         assert opened.info["parameters"].startswith(SETTINGS.prompt)
 
 
+def test_images_name_study_round_optimiser_and_latent(service: StudyService, host: FakeHost) -> None:
+    study = service.create(SETTINGS, name="Foxes")
+    play(service, study.id, 2)
+    notes = host.calls[-1].notes
+    assert {note["Rank-Optimize round"] for note in notes} == {"2"}
+    assert {note["Rank-Optimize study"] for note in notes} == {f"Foxes [{study.id}]"}
+    assert {note["Rank-Optimize optimizer"] for note in notes} == {study.settings.optimizer}
+    assert {note["Rank-Optimize latent"] for note in notes} < {c.latent for c in service.round(study.id, 1).candidates}
+
+
 def test_candidates_differ_in_nothing_but_the_latent(service: StudyService, host: FakeHost) -> None:
     study = service.create(SETTINGS)
     play(service, study.id, 3)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError
+from lib_rankopt.hosts.base import GenerationRequest
 from lib_rankopt.studies import settings
 from lib_rankopt.studies.service import StudyService
 from lib_rankopt.studies.views import StudySettings
@@ -96,3 +97,21 @@ def test_host_settings_reach_the_host(service: StudyService, host: FakeHost) -> 
     assert (host.calls[0].eta, host.calls[0].clip_skip, host.calls[0].extra) == (0.5, 2, {"vae": "x"})
 
 
+
+
+def test_a_study_keeps_what_the_host_is_set_to(service: StudyService, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = ["first.pt"]
+
+    def pin(request: GenerationRequest) -> GenerationRequest:
+        extra = {"vae": vae[0], **request.extra}
+        return replace(request, prompt=request.prompt.removesuffix(" <style>") + " in oil", clip_skip=request.clip_skip or 2, extra=extra)
+
+    monkeypatch.setattr(host, "pin", pin)
+    study = service.create(replace(SETTINGS, prompt="a fox <style>"))
+    assert study.settings.prompt == "a fox in oil"
+    assert study.settings.host_settings == {"vae": "first.pt", "clip_skip": 2}
+    vae[0] = "second.pt"
+    service.start_round(study.id)
+    service.wait(study.id, 20)
+    assert (host.calls[-1].prompt, host.calls[-1].clip_skip) == ("a fox in oil", 2)
+    assert host.calls[-1].extra == {"vae": "first.pt"}

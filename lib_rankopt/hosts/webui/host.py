@@ -13,7 +13,7 @@ from modules import rng, sd_models, sd_samplers, shared
 
 from lib_rankopt.diffusion.checkpoint import read_shapes
 from lib_rankopt.diffusion.families import detect
-from lib_rankopt.errors import InvalidInputError, ModelError, NotFoundError
+from lib_rankopt.errors import ModelError, NotFoundError
 from lib_rankopt.hosts.base import (
     GeneratedImage,
     GenerationRequest,
@@ -24,14 +24,13 @@ from lib_rankopt.hosts.base import (
 )
 from lib_rankopt.hosts.pocket import pocket_defaults
 from lib_rankopt.hosts.validation import check_latents, check_name, check_settings, check_size
-from lib_rankopt.hosts.webui import probes
+from lib_rankopt.hosts.webui import options, probes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _FACTOR = 8  # pixels per element of a latent
 _SIZES = {"sdxl": 1024, "sd3": 1024}
-_EXTRA = ("styles",)
 
 
 class WebuiHost(Host):
@@ -54,6 +53,9 @@ class WebuiHost(Host):
 
     def schedulers(self) -> tuple[str, ...]:
         return probes.scheduler_labels()
+
+    def styles(self) -> tuple[str, ...]:
+        return tuple(shared.prompt_styles.styles)
 
     def models(self) -> tuple[str, ...]:
         current = self._current()
@@ -89,10 +91,12 @@ class WebuiHost(Host):
         check_name("sampler", request.sampler, tuple(sd_samplers.all_samplers_map))
         check_name("scheduler", request.scheduler, self.schedulers())
         self._info(request.model)
-        if unknown := sorted(set(request.extra) - set(_EXTRA)):
-            raise InvalidInputError(f"extra holds {', '.join(unknown)}, but the webui's host knows {', '.join(_EXTRA)}")
+        options.check(request.extra)
         shape = self.latent_shape(request.width, request.height, request.model)
         check_latents(request.latents, len(request.seeds), shape)
+
+    def pin(self, request: GenerationRequest) -> GenerationRequest:
+        return options.pinned(super().pin(request))
 
     def generate(
         self,

@@ -36,6 +36,7 @@ class PresetFirstNoise:
         self._base = base
         self._latents = latents
         self.first: Tensor | None = None
+        self._images = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._base, name)
@@ -50,3 +51,8 @@ class PresetFirstNoise:
             noise = self._latents.to(noise.device, noise.dtype, copy=True)
         self.first = noise.detach().float().cpu().clone()
         return noise
+
+    def of_next_image(self) -> Tensor | None:
+        """Return the first noise of one image after the other, in the batch's order; ``None`` where there is none."""
+        place, self._images = self._images, self._images + 1
+        return self.first[place] if self.first is not None and place < len(self.first) else None

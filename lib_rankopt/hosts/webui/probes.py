@@ -31,6 +31,16 @@ def scheduler_labels() -> tuple[str, ...]:
     return ("Automatic", *(label for label in labels if label != "Automatic"))
 
 
+def parameter_of_each(values: list[str]) -> Any:
+    """Return an entry of ``extra_generation_params`` that differs between the images of a batch; ``None`` where this webui has none.
+
+    Releases before 1.9 know only one text for all images.
+    """
+    if len(set(values)) == 1:
+        return values[0]
+    return values if optional("modules.sd_schedulers") else None
+
+
 def on_host_thread(work: Callable[[], T]) -> T:
     """Run model work where this host wants it: on Forge's main thread, anywhere in the original.
 

@@ -16,13 +16,12 @@ from lib_rankopt.diffusion.memory import is_out_of_memory
 from lib_rankopt.errors import GenerationError, GenerationInterrupted, RankOptError
 from lib_rankopt.hosts.base import GeneratedImage, GenerationRequest, Progress
 from lib_rankopt.hosts.reporter import Reporter
-from lib_rankopt.hosts.webui import probes
+from lib_rankopt.hosts.webui import options, probes, saving
 from lib_rankopt.hosts.webui.noise import PresetFirstNoise
 from lib_rankopt.hosts.webui.script import RUN
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
 
 log = logging.getLogger("rankopt.hosts")
 
@@ -170,7 +169,7 @@ class WebuiRun:
             "height": request.height,
             "eta": request.eta,
             "do_not_save_grid": True,
-            "override_settings": {"CLIP_stop_at_last_layers": request.clip_skip},
+            "override_settings": options.overrides(request),
             "override_settings_restore_afterwards": True,
             "enable_hr": False,
         }
@@ -191,9 +190,31 @@ class WebuiRun:
             self._batch = list(range(first, min(first + p.batch_size, self._rows.stop)))
             self._shown = 0
             self._whole = False
+            self._check_unchanged(p)
+            self._write_notes(p)
             given = self.request.latents
             own = None if given is None else given[self._batch[0] : self._batch[-1] + 1]
-            p.rng = self._noise = PresetFirstNoise(p.rng, own)
+            self._noise = PresetFirstNoise(p.rng, own)
+            saving.preset(p, self._noise)
+
+    def _check_unchanged(self, p: Any) -> None:
+        """Refuse a batch in which another extension has moved or replaced what a study compares.
+
+        Raises:
+            GenerationError: which extension that may be.
+        """
+        if list(p.seeds) != [self.request.seeds[i] for i in self._batch]:
+            raise GenerationError("Another extension changed the seeds or the order of the images; switch it off while you rank.")
+        if len(set(p.prompts)) > 1 or len(set(p.negative_prompts)) > 1:
+            raise GenerationError(
+                "Another extension gave the images different prompts (wildcards?). A round compares latents under one prompt: write the "
+                "prompt out, or switch that extension off while you rank."
+            )
+
+    def _write_notes(self, p: Any) -> None:
+        notes = [self.request.notes[i] for i in self._batch] if self.request.notes else []
+        for name in notes[0] if notes else ():
+            p.extra_generation_params[name] = probes.parameter_of_each([note[name] for note in notes])
 
     def sampling_begins(self, p: Any) -> None:
         """Follow this pass of the sampler. The hook is on the sampler's instance and goes with it."""
@@ -225,10 +246,6 @@ class WebuiRun:
             self._reporter.report(0, p.steps, p.steps)
             seed = self.request.seeds[index]
             self._items.put(GeneratedImage(index, image.convert("RGB"), self._noise.first[place], seed, text))
-
-    def latent_of_last(self) -> Tensor | None:
-        """x_T of the image that :meth:`image_is_done` saw last, for the file that the webui is about to write."""
-        return None if self._noise is None or self._noise.first is None or not self._shown else self._noise.first[self._shown - 1]
 
     def _step(self, values: dict[str, Any], steps: int) -> None:
         if self._stopped:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modules import scripts
 
-from lib_rankopt.hosts.webui import start
+from lib_rankopt.errors import NotFoundError
+from lib_rankopt.hosts.webui import saving, start
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Our run is an attribute of the processing object, so that no other run of the webui can meet it.
 RUN = "rankopt_run"
@@ -23,7 +27,8 @@ def runner() -> Any:
 class RankOptimizeScript(scripts.Script):
     """Hands the webui's hooks to the run that a processing object carries, and starts other runs from a given latent.
 
-    Its arguments are those of the controls in :mod:`lib_rankopt.ui.webui`: whether to start from a latent, and the file.
+    Its arguments are those of the controls in :mod:`lib_rankopt.ui.webui`: whether to start from a latent, the PNG that carries it, and
+    the hash of one in the data folder, which is taken where there is no PNG.
     """
 
     def title(self) -> str:
@@ -34,12 +39,24 @@ class RankOptimizeScript(scripts.Script):
         """Take part in txt2img and img2img."""
         return scripts.AlwaysVisible
 
-    def before_process_batch(self, p: Any, enabled: bool = False, file: Any = None, **kwargs: Any) -> None:
+    def find_latent(self, name: str) -> Tensor:
+        """Return a latent of the data folder.
+
+        Raises:
+            RankOptError: there is none of that hash.
+        """
+        raise NotFoundError(f"There is no latent '{name}'.")
+
+    def before_process_batch(
+        self, p: Any, enabled: bool = False, file: Any = None, latent: str = "", **kwargs: Any
+    ) -> None:
         """The batch's generator exists and has not been used."""
         if run := getattr(p, RUN, None):
             run.batch_begins(p)
         elif enabled and file:
-            start.use(p, file)
+            start.use(p, lambda: start.read(file))
+        elif enabled and latent:
+            start.use(p, lambda: self.find_latent(latent), latent)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """The sampler exists; called for each of its passes."""
@@ -55,3 +72,4 @@ class RankOptimizeScript(scripts.Script):
         """One image is as it will be saved."""
         if run := getattr(p, RUN, None):
             run.image_is_done(p, pp.image)
+        saving.image_is_done(p, pp.image)

@@ -1,10 +1,11 @@
-"""Start an ordinary run of the webui from the latent that a PNG carries."""
+"""Start an ordinary run of the webui from a given latent: one that a PNG carries, or one of the data folder."""
 
 from __future__ import annotations
 
 import base64
 import io
 import logging
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,31 +13,38 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.errors import InvalidInputError, RankOptError
 from lib_rankopt.hosts import latent_text
+from lib_rankopt.hosts.webui import saving
 from lib_rankopt.hosts.webui.noise import PresetFirstNoise
 
 log = logging.getLogger("rankopt.hosts")
 
 _MOST_BYTES = 64 * 2**20
-_LABEL = "Rank-Optimize start latent"
+KEPT_LABEL = "Rank-Optimize latent"  # as studies write it: whoever has the data folder can find it again
+_FILE_LABEL = "Rank-Optimize start latent"
 
 
-def use(p: Any, file: Any) -> None:
-    """Let the batch of ``p`` start from the file's latent; say in its comments where that cannot be done.
+def use(p: Any, get: Callable[[], Tensor], name: str = "") -> None:
+    """Let the batch of ``p`` start from the latent that ``get`` reads; say in its comments where that cannot be done.
+
+    ``name`` is the latent's hash where it is one of the data folder.
 
     Another size than the latent's is made as the webui's *resize seed from* does: the latent in the middle, the seed's noise around it.
     """
     try:
-        latent = read(file)
+        latent = get()
         if latent.shape[0] != p.rng.shape[0]:
             raise InvalidInputError(f"it has {latent.shape[0]} channels and this model's have {p.rng.shape[0]}")
-    except InvalidInputError as error:
+    except RankOptError as error:
         log.warning("the start latent is not used: %s", error)
         p.comment(f"The start latent was not used: {error}")
         return
-    p.rng = PresetFirstNoise(p.rng, fitted(latent, p.rng))
-    p.extra_generation_params[_LABEL] = sha256(latent.numpy().tobytes()).hexdigest()[:10]
+    saving.preset(p, PresetFirstNoise(p.rng, fitted(latent, p.rng)))
+    if name:
+        p.extra_generation_params[KEPT_LABEL] = name
+    else:
+        p.extra_generation_params[_FILE_LABEL] = sha256(latent.numpy().tobytes()).hexdigest()[:10]
 
 
 def read(file: Any) -> Tensor:

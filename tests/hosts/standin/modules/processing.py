@@ -60,7 +60,7 @@ class Sampler:
             raise sd_samplers_common.InterruptedException
 
     def sample(self, p, x):
-        word = torch.Generator().manual_seed(zlib.crc32(f"{p.prompts[0]}|{p.negative_prompt}|{p.scheduler}".encode()))
+        word = torch.Generator().manual_seed(zlib.crc32(f"{p.prompts[0]}|{p.negative_prompt}|{p.scheduler}|{shared.opts.sd_vae}".encode()))
         target = torch.randn(x.shape[1:], generator=word)
         last = x
         try:
@@ -81,6 +81,18 @@ def process_images(p):
         p.steps, p.seed, p.sampler_name = 7, [-1] * len(p.seed), "Euler"
     p.all_prompts, p.all_seeds = list(p.prompt), list(p.seed)
     runs.append(p)
+    before = {name: getattr(shared.opts, name) for name in p.override_settings}
+    for name, value in p.override_settings.items():
+        setattr(shared.opts, name, value)
+    try:
+        process_images_inner(p)
+    finally:
+        for name, value in before.items():
+            setattr(shared.opts, name, value)
+
+
+def process_images_inner(p):
+    """Run them under the options that hold now."""
     for n in range(p.n_iter):
         p.iteration = n
         shared.state.skipped = False
@@ -100,10 +112,10 @@ def process_images(p):
             pixels = torch.nn.functional.interpolate(sample[None, :3], scale_factor=8)[0].clamp(-2, 2)
             image = Image.fromarray(np.moveaxis(((pixels + 2) * 63.75).to(torch.uint8).numpy(), 0, 2))
             p.scripts.call("postprocess_image_after_composite", p, type("Args", (), {"image": image})())
-            save_image(p)
+            save_image(p, image)
 
 
-def save_image(_p):
+def save_image(_p, _image):
     """Write a file."""
 
 
@@ -113,5 +125,6 @@ def create_infotext(p, all_prompts, all_seeds, all_subseeds, index=0, all_negati
         "Steps": p.steps, "Sampler": p.sampler_name, "Schedule type": p.scheduler, "CFG scale": p.cfg_scale,
         "Seed": all_seeds[index], "Size": f"{p.width}x{p.height}",
         "Model hash": shared.sd_model.sd_checkpoint_info.sha256[:10],
+        **{name: value[index] if isinstance(value, list) else value for name, value in p.extra_generation_params.items()},
     }  # fmt: skip
     return f"{all_prompts[index]}{negative}\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())

@@ -8,8 +8,8 @@ from modules import paths
 class OptionInfo:
     """One setting."""
 
-    def __init__(self, default, label="", section=None):
-        self.default, self.label, self.section = default, label, section
+    def __init__(self, default, label="", section=None, infotext=None):
+        self.default, self.label, self.section, self.infotext = default, label, section, infotext
 
     def info(self, _text):
         return self
@@ -22,13 +22,34 @@ class Options:
     """Settings by name."""
 
     def __init__(self):
-        self.data = {"CLIP_stop_at_last_layers": 1}
+        self.data_labels = {
+            "CLIP_stop_at_last_layers": OptionInfo(1, infotext="Clip skip"), "sd_vae": OptionInfo("Automatic", infotext="VAE"),
+            "eta_noise_seed_delta": OptionInfo(0, infotext="ENSD"), "sd_model_checkpoint": OptionInfo(None, infotext="Model hash"),
+            "outdir_samples": OptionInfo(""),
+        }  # fmt: skip
+        self.CLIP_stop_at_last_layers, self.sd_vae, self.eta_noise_seed_delta = 1, "Automatic", 0
+        self.data = {}
         self.outdir_samples = self.outdir_grids = ""
         self.outdir_txt2img_samples = self.outdir_txt2img_grids = paths.data_path
         self.sd_model_checkpoint = "model.safetensors"
 
     def add_option(self, key, info):
         self.data.setdefault(key, info.default)
+
+
+class Styles:
+    """Texts that are put around a prompt."""
+
+    def __init__(self):
+        self.styles = {"oil": ("oil painting of {prompt}", "photo")}
+
+    def apply_styles_to_prompt(self, prompt, names):
+        for name in names:
+            prompt = self.styles[name][0].replace("{prompt}", prompt)
+        return prompt
+
+    def apply_negative_styles_to_prompt(self, prompt, names):
+        return ", ".join([prompt, *(self.styles[name][1] for name in names)]).strip(", ")
 
 
 class State:
@@ -60,6 +81,7 @@ cmd_opts = SimpleNamespace(
     rankopt_data_dir=None, rankopt_database_url=None,
 )  # fmt: skip
 opts = Options()
+prompt_styles = Styles()
 state = State()
 total_tqdm = SimpleNamespace(clear=lambda: None)
 device = "cpu"
