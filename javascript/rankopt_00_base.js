@@ -24,6 +24,7 @@
         pen: 'M4 20l1-5L16 4l4 4L9 19z',
         bin: 'M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13',
         branch: 'M7 4v16M7 14c8 0 10-3 10-7M14 8l3-3 3 3',
+        use: 'M4 12v7h16v-7M12 15V4M8 8l4-4 4 4',
         full: 'M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5',
     };
 

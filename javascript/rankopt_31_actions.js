@@ -237,6 +237,38 @@
             });
         }
 
+        /** Load the study's model, where this page can ask the webui for that, and make the round again. */
+        loadModel() {
+            const {model} = this.state.data.study.settings;
+            ns.toast(`Loading ${model}…`);
+            globalThis.selectCheckpoint(model);
+            return this.queue(async () => {
+                for (let tries = 0; tries < 240; tries++) {
+                    await this.state.loadHost();
+                    if (this.state.data.host.loaded === model) {
+                        await this.advance(this.state.data.study.id);
+                        return;
+                    }
+                    await ns.base.sleep(500);
+                }
+                ns.toast(`The webui has not loaded ${model}; see its console.`, 'error');
+            });
+        }
+
+        /** Go on with another model from what is preferred so far: a branch after the last answer, or a new study where there is none. */
+        goOnWith(model) {
+            const {study, rounds} = this.state.data;
+            const answered = rounds.filter((one) => one.status === 'answered');
+            const changes = {model, host_settings: {}};
+            return this.queue(async () => {
+                const made = answered.length
+                    ? await this.api.post(['studies', study.id, 'branch'], {after_round: answered[answered.length - 1].index, changes})
+                    : await this.api.post(['studies'], {settings: {...study.settings, ...changes}, name: study.name});
+                await this.state.visit(made.id);
+                await this.advance(made.id);
+            });
+        }
+
         // -- studies
         /** Create a study from the form's values and open it with its first round. */
         create(body, auto) {

@@ -69,6 +69,7 @@
             this.overlay.open(h('div', {class: 'ro-viewbar'},
                 h('div', {class: 'ro-modes', role: 'group', 'aria-label': 'How many at once'}, this.modes),
                 h('span', {class: 'ro-hint'}, '1–9 rank · R this one · Shift ties · ← → move · Tab pane · C how many · + − zoom'),
+                button('Go on with the image', 'E', () => ns.openUse(this.state, this.ids[this.active]), {icon: 'use', iconOnly: true}),
                 button('Close', 'Esc', () => this.overlay.close(), {icon: 'close', iconOnly: true})),
             this.stage, this.film);
             this.stage.focus();
@@ -203,6 +204,7 @@
                 dislike: () => this.actions.like(id, false),
                 tie: () => this.state.update({tie: !this.state.data.tie}),
                 undo: () => this.actions.undo(),
+                use: () => ns.openUse(this.state, id),
                 move: () => this.arrow(command.direction),
                 compare: () => this.show({1: 2, 2: 4, 4: 1}[this.ids.length] || 1),
                 zoom_in: () => this.scale(1.4, 0, 0),

@@ -5,7 +5,7 @@
     const ns = globalThis.rankopt = globalThis.rankopt || {};
     if (ns.openAuto) return;
 
-    const {h, plural} = ns.base;
+    const {h, button, plural} = ns.base;
 
     /** Let a scorer rank for some rounds. */
     ns.openAuto = async function (state, actions) {
@@ -38,6 +38,38 @@
         scorer.focus();
     };
 
+    const USES = {
+        txt2img: 'The same image again, with its latent: switch on Hires. fix or a refiner there to finish it, or change the prompt.',
+        img2img: 'The image as it is, to be repainted.',
+        inpaint: 'The image as it is, to repaint a part of it.',
+        extras: 'The image as it is, to be enlarged.',
+    };
+
+    /** Go on with an image elsewhere: in the webui's other tabs, or as a file. */
+    ns.openUse = function (state, id) {
+        const round = state.shown;
+        const wanted = id || (state.tiers[0] || [])[0] || (round && round.incumbent);
+        const candidate = round && round.candidates.find((one) => one.id === wanted && one.image);
+        if (!candidate) {
+            ns.toast('Choose an image with the arrow keys, or rank one first.');
+            return;
+        }
+        const address = state.api.image(candidate.image);
+        const file = h('a', {class: 'ro-button', href: `${address}?latent=${candidate.latent}`, download: `rank-optimize-${candidate.image.slice(0, 10)}.png`}, 'Download the PNG');
+        const below = ns.topOverlay();
+        const overlay = ns.dialog('Go on with this image', [
+            h('img', {class: 'ro-chosen', src: address, alt: `Image ${state.cards.indexOf(candidate) + 1}`}),
+            h('dl', {class: 'ro-uses'}, ns.sendTargets().map((target) => [
+                h('dt', {}, button(`Send to ${target}`, null, () => {
+                    overlay.close();
+                    if (below) below.close();
+                    ns.send(candidate.image, target);
+                }, {command: `send_${target}`})),
+                h('dd', {}, USES[target]),
+            ]).flat(), h('dt', {}, file), h('dd', {}, 'With its parameters and its latent: the file alone makes the image again.')),
+        ], [{label: 'Close', key: 'Escape', class: 'ro-primary'}]);
+    };
+
     /** Give a study another name. */
     ns.askName = function (study, actions) {
         const name = h('input', {class: 'ro-input', type: 'text', maxlength: '200', 'aria-label': 'Name'});
@@ -66,6 +98,7 @@
         ['Looking', [
             ['← → ↑ ↓', 'move the focus'], ['Z, Space', 'zoom; + − closer and farther, Shift + arrows look around'], ['C', 'two side by side, again for four'],
             ['L, D', 'like, dislike the focused image'], ['I', 'show which one is the incumbent'], ['F', 'fill the window'],
+            ['E', 'go on with the focused image, or the best, elsewhere'],
         ]],
         ['Does it help?', [
             ['W', 'start and now as a slider'], ['B', 'blind test'], ['A', 'let a scorer rank, or take over'], ['Esc', 'stop making images; close'], ['?', 'this help'],

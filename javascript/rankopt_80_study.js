@@ -34,7 +34,7 @@
                 h('div', {class: 'ro-title'}, this.name, this.meta),
                 h('div', {class: 'ro-toolbar', role: 'toolbar', 'aria-label': 'Looking and comparing'},
                     tool('Compare', 'C', 'compare', 'split'), tool('Start and now', 'W', 'slider', 'slider'), tool('Blind test', 'B', 'blind', 'blind'),
-                    this.incumbent, this.autoButton, tool('Fill the window', 'F', 'full', 'full'), tool('Keys', '?', 'help', 'help')));
+                    this.incumbent, this.autoButton, tool('Go on with the image', 'E', 'use', 'use'), tool('Fill the window', 'F', 'full', 'full'), tool('Keys', '?', 'help', 'help')));
         }
 
         status() {
@@ -116,7 +116,9 @@
         drawEmpty(round) {
             const finished = round ? round.candidates.filter((one) => one.image).length : 0;
             const state = !round ? 'new' : (['failed', 'interrupted'].includes(round.status) ? round.status : '');
-            const key = `${state}/${finished}/${round && round.error}`;
+            const ways = state === 'failed' ? this.ways(round) : [];
+            if (state !== 'failed') this.asked = null;
+            const key = `${state}/${finished}/${round && round.error}/${ways.map((one) => one.textContent).join()}`;
             if (key === this.emptyKey) return;
             this.emptyKey = key;
             set(this.empty, 'hidden', !state || (state === 'interrupted' && finished === round.order.length));
@@ -127,7 +129,23 @@
             }[state];
             const label = {new: 'Make the first round', failed: 'Try again', interrupted: 'Make the rest'}[state];
             const again = finished < 2 ? button(label || '', null, () => this.actions.nextRound(), {command: 'make'}) : null;
-            this.empty.replaceChildren(h('p', {}, words || ''), ...(again ? [again] : []));
+            this.empty.replaceChildren(h('p', {}, words || ''), ...ways, ...(again ? [again] : []));
+        }
+
+        /** A host that has another model loaded than the study's: the ways to go on. */
+        ways(failed) {
+            const {study, host} = this.state.data;
+            const name = `${study.id}/${failed.index}`;
+            if (this.asked !== name) {
+                this.asked = name;
+                this.state.loadHost().catch(() => {});
+                return [];
+            }
+            const loaded = host && host.loaded;
+            if (!loaded || loaded === study.settings.model) return [];
+            const load = typeof selectCheckpoint === 'function'
+                ? [button(`Load ${study.settings.model} and go on`, null, () => this.actions.loadModel(), {class: 'ro-primary', command: 'load_model'})] : [];
+            return [...load, button(`Go on with ${loaded} in a new study`, null, () => this.actions.goOnWith(loaded), {command: 'other_model'})];
         }
 
         drawFoot(data, round) {

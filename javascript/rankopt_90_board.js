@@ -88,6 +88,7 @@
                 auto: () => ns.openAuto(state, actions),
                 tie: () => state.update({tie: !data.tie}),
                 incumbent: () => state.update({showIncumbent: !data.showIncumbent}),
+                use: () => ns.openUse(state, focus),
                 full: () => state.update({full: !data.full}),
                 help: () => ns.openHelp(),
                 undo: () => actions.undo(),

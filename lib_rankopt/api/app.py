@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
@@ -37,14 +36,13 @@ def mount(
         auth: user names and passwords of an HTTP Basic check; ``None`` lets everybody in.
         prefix: path of the API.
         session: whether a request comes from a person who has logged in to the page; asked where ``auth`` is given.
-        host_info: what the host offers, where it is known already; otherwise asked when first wanted.
+        host_info: what the host offers, where that does not change; otherwise asked whenever it is wanted.
         allowed_hosts: host names to answer to, besides addresses; ``None`` for any.
     """
 
     def make() -> StudyService:
         return service() if callable(service) else service
 
-    @cache
     def info() -> HostInfo:
         return host_info or describe_host(make().host)
 

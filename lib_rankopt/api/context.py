@@ -30,7 +30,7 @@ class ApiContext:
         auth: user names and passwords for HTTP Basic; ``None`` lets everybody in.
         allowed_hosts: host names that a browser may have asked for (against DNS rebinding); ``None`` takes any.
         session: lets a request in without Basic, where the page itself has a login.
-        host_info: asked for once, when a page first wants it.
+        host_info: what the host offers now.
         instance: changes with every start of the server, so that a page notices a restart.
     """
 

@@ -38,7 +38,11 @@ class OptimizerInfo:
 
 @dataclass(frozen=True)
 class HostInfo:
-    """Everything that a page needs to offer choices; the first of each list is the default."""
+    """Everything that a page needs to offer choices; the first of each list is the default.
+
+    Attributes:
+        loaded: the model in use, on a host that uses no other; ``None`` where any model is loaded as it is needed.
+    """
 
     name: str
     samplers: tuple[str, ...]
@@ -48,6 +52,7 @@ class HostInfo:
     optimizers: tuple[OptimizerInfo, ...]
     scorers: tuple[str, ...]
     styles: tuple[str, ...] = ()
+    loaded: str | None = None
 
 
 def describe_host(host: Host) -> HostInfo:
@@ -64,6 +69,7 @@ def describe_host(host: Host) -> HostInfo:
         optimizers=tuple(OptimizerInfo(name, _summary(kind), options_of(kind)) for name, kind in types.items()),
         scorers=tuple(scorers.names()),
         styles=tuple(host.styles()),
+        loaded=host.loaded(),
     )
 
 

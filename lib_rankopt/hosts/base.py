@@ -141,6 +141,10 @@ class Host(ABC):
     def models(self) -> tuple[str, ...]:
         """Names of the models that :attr:`GenerationRequest.model` takes; the first is the default."""
 
+    def loaded(self) -> str | None:
+        """Name of the model in use, on a host that refuses all others; ``None`` where any model is loaded as it is needed."""
+        return None
+
     @abstractmethod
     def defaults(self, model: str | None = None) -> HostDefaults:
         """Settings that suit the model."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import struct
+import zlib
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK = "rankopt-latent"
+_SIGNATURE, _END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 _LINE = re.compile(r"rankopt-latent 1 (\d{1,4})x(\d{1,4})x(\d{1,4}) f16 ([0-9a-f]{16}) ([A-Za-z0-9+/]+={0,2})")
 _MOST_CHANNELS, _MOST_SIDE = 64, 1024
 _SHELL = 0.2  # how far the norm may be from √d: noise blended by hand is still a start
@@ -28,6 +31,20 @@ def encode(latent: Tensor) -> str:
     data = latent.detach().cpu().numpy().astype("<f2").tobytes()
     shape = "x".join(map(str, latent.shape))
     return f"rankopt-latent 1 {shape} f16 {sha256(data).hexdigest()[:16]} {base64.b64encode(data).decode()}"
+
+
+def into_png(png: bytes, latent: Tensor) -> bytes:
+    """Put a latent into a PNG as a text of its own; everything else stays byte for byte.
+
+    Raises:
+        InvalidInputError: no PNG, or one that is cut off.
+    """
+    end = png.rfind(_END)
+    if not png.startswith(_SIGNATURE) or end < 0:
+        raise InvalidInputError("The file is no whole PNG.")
+    body = b"tEXt" + CHUNK.encode() + b"\0" + encode(latent).encode()
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:end] + chunk + png[end:]
 
 
 def decode(text: str) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 MAJOR = int(gr.__version__.split(".")[0])
+SCRIPT = "_js" if MAJOR < 4 else "js"  # keyword of a JavaScript function at an event
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
 
@@ -34,8 +35,7 @@ def mount_options() -> dict[str, Any]:
 
 def run_script(event: Callable[..., Any], script: str, inputs: Sequence[Any]) -> None:
     """On an event, call a JavaScript function with the components' values; nothing goes to the server."""
-    keyword = "_js" if MAJOR < 4 else "js"
-    event(fn=None, inputs=list(inputs), outputs=[], **{keyword: script})
+    event(fn=None, inputs=list(inputs), outputs=[], **{SCRIPT: script})
 
 
 def logged_in(app: Any) -> Callable[[Any], bool]:

@@ -13,9 +13,10 @@ from fastapi import FastAPI
 from lib_rankopt import api
 from lib_rankopt.api.host_info import describe_host
 from lib_rankopt.errors import RankOptError
-from lib_rankopt.hosts.webui import saving, script, start, surroundings
+from lib_rankopt.hosts.webui import exchange, saving, script, start, surroundings
 from lib_rankopt.hosts.webui.host import WebuiHost
 from lib_rankopt.ui import compat
+from lib_rankopt.ui.exchange import TAB, Exchange
 from lib_rankopt.ui.tab import build_tab
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from lib_rankopt.studies.service import StudyService
 
 log = logging.getLogger("rankopt.ui")
-
-TAB = "rankopt"
 
 
 def host() -> WebuiHost:
@@ -46,10 +45,10 @@ def service() -> StudyService:
     return surroundings.kept("service", make)
 
 
-def tabs() -> list[tuple[gr.Blocks, str, str]]:
-    """Build the tab. Its form has no menu of models: the webui's own says which one is used."""
+def tabs(others: Exchange) -> list[tuple[gr.Blocks, str, str]]:
+    """Build the tab, connected with the webui's others. Its form has no menu of models: the webui's own says which one is used."""
     info = dataclasses.replace(describe_host(host()), models=())
-    return [(build_tab(info, api=api.PREFIX.lstrip("/")), "Rank-Optimize", TAB)]
+    return [(build_tab(info, api=api.PREFIX.lstrip("/"), extend=others.connect), "Rank-Optimize", TAB)]
 
 
 def app_started(_demo: gr.Blocks | None, app: FastAPI) -> None:
@@ -64,12 +63,11 @@ class RankOptimize(script.RankOptimizeScript):
     def ui(self, is_img2img: bool) -> list[Any]:
         """Build the accordion; without side effects, because the webui builds it several times."""
         name = f"{'img' if is_img2img else 'txt'}2img_rankopt_start"
-        with gr.Accordion("Start latent", open=False, elem_id=name):
+        with exchange.input_accordion("Start latent", name) as enabled:
             gr.Markdown(
                 "An image of Rank-Optimize was made from a certain noise, its latent, which its PNG carries. The same prompt then gives "
                 "the same image; another prompt or LoRA starts from the same composition."
             )
-            enabled = gr.Checkbox(False, label="Start from this latent", elem_id=f"{name}_enabled")
             file = gr.File(label="PNG with a latent", file_types=[".png"], elem_id=f"{name}_file")
             kept = gr.Textbox(
                 label="or a latent of your studies", elem_id=f"{name}_latent", lines=1,
@@ -78,10 +76,16 @@ class RankOptimize(script.RankOptimizeScript):
         for one in (enabled, file, kept):
             one.do_not_save_to_config = True
         self.infotext_fields = [(enabled, lambda found: bool(self.kept(found))), (kept, self.kept), (file, self.emptied)]
+        self.repaints = is_img2img
         return [enabled, file, kept]
 
     def kept(self, parameters: dict[str, Any]) -> str:
-        """The latent of pasted parameters, where the data folder has it."""
+        """The latent of pasted parameters, where the data folder has it.
+
+        An image of txt2img that is to be repainted must not begin with its own noise once more, which would burn it in.
+        """
+        if self.repaints and "Denoising strength" not in parameters:
+            return ""
         name = str(parameters.get(start.KEPT_LABEL, ""))
         try:
             if name:

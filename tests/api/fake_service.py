@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lib_rankopt.api.host_info import HostInfo, OptimizerInfo, OptionInfo
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError
 from lib_rankopt.hosts.base import HostDefaults
@@ -51,6 +53,22 @@ HOST_INFO = HostInfo(
     ),
     scorers=("clip", "brightness"),
 )
+
+
+class FakeTensor:
+    """What little of a tensor a file needs."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values, self.shape = values, values.shape
+
+    def detach(self) -> FakeTensor:
+        return self
+
+    def cpu(self) -> FakeTensor:
+        return self
+
+    def numpy(self) -> np.ndarray:
+        return self._values
 
 
 class FakeService(FakeState):
@@ -300,6 +318,11 @@ class FakeService(FakeState):
         if not path.exists():
             raise NotFoundError(f"There is no image {image}.")
         return path
+
+    def latent(self, latent: str) -> FakeTensor:
+        if len(latent) < 8:
+            raise NotFoundError(f"There is no latent {latent}.")
+        return FakeTensor(np.random.default_rng(5).standard_normal((4, 8, 8)))
 
     def close(self) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lib_rankopt.api import schemas
+from lib_rankopt.hosts import latent_text
 from tests.api.fake_service import FakeService
 
 
@@ -117,6 +118,18 @@ def test_images_are_pngs_that_a_browser_may_keep(api):
     assert "immutable" in answer.headers["cache-control"]
     again = api("GET", f"/images/{name}", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_downloaded_png_can_carry_its_latent(api):
+    round_ = api.ready_round(api.new_study(candidates=2))
+    name, latent = round_["candidates"][0]["image"], round_["candidates"][0]["latent"]
+    plain, answer = api("GET", f"/images/{name}"), api("GET", f"/images/{name}?latent={latent}")
+    first, second = Image.open(io.BytesIO(plain.content)), Image.open(io.BytesIO(answer.content))
+    assert first.tobytes() == second.tobytes()
+    assert second.info[latent_text.CHUNK].startswith("rankopt-latent 1 4x8x8 f16 ")
+    assert {key: value for key, value in second.info.items() if key != latent_text.CHUNK} == first.info
+    assert answer.headers["etag"] != plain.headers["etag"]
+    assert api("GET", f"/images/{name}?latent=other").status_code in (404, 422)
 
 
 @pytest.mark.parametrize("name", ["0" * 64, "g" * 64, "A" * 64, "..%2f..%2fetc%2fpasswd", "abc"])

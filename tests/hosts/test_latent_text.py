@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import io
 from hashlib import sha256
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.hosts.latent_text import decode, encode
+from lib_rankopt.hosts.latent_text import CHUNK, decode, encode, into_png
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -30,6 +33,23 @@ def test_it_comes_back_within_half_precision(shape: tuple[int, ...]) -> None:
     assert torch.equal(again, latent.half().float())
     assert encode(again) == text
     assert len(text) < 2.8 * latent.numel() + 100
+
+
+def test_a_png_takes_it_and_keeps_everything_else() -> None:
+    file, chunks = io.BytesIO(), PngInfo()
+    chunks.add_text("parameters", "a fox\nSteps: 3")
+    Image.new("RGB", (8, 8), "red").save(file, "PNG", pnginfo=chunks)
+    latent = noise(4, 8, 8)
+    whole = into_png(file.getvalue(), latent)
+    assert len(whole) == len(file.getvalue()) + 12 + len(CHUNK) + 1 + len(encode(latent))
+    with Image.open(io.BytesIO(whole)) as image:
+        image.load()
+        assert image.getpixel((0, 0)) == (255, 0, 0)
+        assert image.info["parameters"] == "a fox\nSteps: 3"
+        assert torch.equal(decode(image.info[CHUNK]), latent.half().float())
+    for bad in (b"", b"GIF89a", file.getvalue()[:-4]):
+        with pytest.raises(InvalidInputError, match="no whole PNG"):
+            into_png(bad, latent)
 
 
 def test_what_is_foreign_or_damaged_is_refused() -> None:

@@ -66,7 +66,7 @@ def test_every_path_of_the_form_is_a_setting(tab):
     config = json.dumps(tab.get_config_file(), default=str)
     start = config.index("startStudy(")
     names = [name for name in StudySettings.__dataclass_fields__ if f"settings.{name}\\" in config[start:]]
-    assert set(names) == set(StudySettings.__dataclass_fields__) - {"batch_size", "optimizer_settings", "host_settings"}
+    assert set(names) == set(StudySettings.__dataclass_fields__) - {"optimizer_settings", "host_settings"}
 
 
 def test_a_host_with_a_menu_of_models_gets_none_here():

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import re
 import time
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.browser.board import Board
 from tests.webui.conftest import Webui
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.browser]
 # the webui asks for a script from afar and has two page errors of its own on Generate; see them with extensions off
-NOT_OURS = ("reading 'props'",)
+NOT_OURS = ("reading 'props'", "recalculate_prompts_inpaint is not defined")
 
 
 @pytest.fixture
@@ -78,3 +84,138 @@ def test_reload_ui_keeps_study_tab_and_pipeline(board: Board, webui: Webui) -> N
     )  # fmt: skip
     assert found["ours"] == found["plain"]
     assert "Traceback" not in webui.text().partition("Startup time:")[2]
+
+
+# -- from tab to tab
+def go(board: Board, tab: str) -> None:
+    board.page.click(f"#tabs > .tab-nav > button:has-text('{tab}')")
+
+
+def fetched(url: str) -> Image.Image:
+    with urllib.request.urlopen(url) as answer:
+        return Image.open(io.BytesIO(answer.read()))
+
+
+def newest(webui: Webui) -> Path:
+    files = (webui.data / "outputs/txt2img-images").rglob("*.png")
+    return max(files, key=lambda path: path.stat().st_mtime_ns)
+
+
+def generate(board: Board, webui: Webui) -> np.ndarray:
+    """Press Generate in txt2img; the image that it made."""
+    before = newest(webui)
+    board.page.click("#txt2img_generate")
+    until = time.monotonic() + 60
+    while newest(webui) == before and time.monotonic() < until:
+        time.sleep(0.2)
+    board.page.wait_for_selector("#txt2img_generate", state="visible")
+    time.sleep(0.5)
+    with Image.open(newest(webui)) as image:
+        return np.asarray(image.convert("RGB"), dtype=int)
+
+
+def test_an_image_sent_to_txt2img_is_made_again_and_finished_there(board: Board, webui: Webui) -> None:
+    page = board.page
+    board.page.fill("#rankopt_steps input[type=number]", "9")
+    board.new_study("a sticker panda, on a green background")
+    board.wait_round(1)
+    board.press("4", "e")
+    page.wait_for_selector(".ro-uses")
+    cards = page.evaluate("rankopt.board.state.cards")
+    chosen = cards[3]
+    wanted = fetched(f"{board.url}rankopt/v1/images/{chosen['image']}?latent={chosen['latent']}")
+    page.click("[data-command=send_txt2img]")
+    page.wait_for_function("name => document.querySelector('#txt2img_rankopt_start_latent textarea').value === name", arg=chosen["latent"])
+    page.wait_for_selector("#txt2img_generate", state="visible")
+    assert page.input_value("#txt2img_prompt textarea") == "a sticker panda, on a green background"
+    pixels = np.asarray(wanted.convert("RGB"), dtype=int)
+    assert np.abs(generate(board, webui) - pixels).max() <= 2  # one image at once rounds otherwise than eight
+    made = fetched(newest(webui).as_uri())
+    assert f"Rank-Optimize latent: {chosen['latent']}" in made.info["parameters"]
+    assert made.info["rankopt-latent"] == wanted.info["rankopt-latent"]
+
+    # finished: the same latent with Hires. fix
+    page.click("#txt2img_hr .label-wrap, #txt2img_hr")
+    page.fill("#txt2img_denoising_strength input[type=number]", "0.2")
+    finished = generate(board, webui)
+    assert finished.shape == (128, 128, 3)
+    small = np.asarray(Image.fromarray(finished.astype(np.uint8)).resize((64, 64), Image.Resampling.BOX), dtype=int)
+    pictures = [fetched(f"{board.url}rankopt/v1/images/{card['image']}") for card in cards]
+    far = [np.abs(small - np.asarray(picture.convert("RGB"), dtype=int)).mean() for picture in pictures]
+    assert np.argmin(far) == 3
+
+
+@pytest.mark.parametrize(("target", "image"), [("img2img", "#img2img_image"), ("inpaint", "#img2maskimg"), ("extras", "#extras_image")])
+def test_an_image_is_sent_to_the_other_tabs(board: Board, target: str, image: str) -> None:
+    board.page.fill("#rankopt_steps input[type=number]", "2")
+    board.new_study("a sticker panda")
+    board.wait_round(1)
+    board.press("1", "e")
+    board.page.click(f"[data-command=send_{target}]")
+    board.page.wait_for_selector(f"{image} img, {image} canvas", state="visible")
+    if target != "extras":
+        assert board.page.input_value("#img2img_prompt textarea") == "a sticker panda"
+        # its own noise once more would only burn the picture in
+        assert board.page.input_value("#img2img_rankopt_start_latent textarea") == ""
+
+
+def test_settings_come_in_from_txt2img_and_png_info(board: Board, webui: Webui) -> None:
+    page = board.page
+
+    def shown(name: str) -> str:
+        return str(page.input_value(f"#rankopt_{name} textarea, #rankopt_{name} input[type=number], #rankopt_{name} input"))
+
+    go(board, "txt2img")
+    page.fill("#txt2img_prompt textarea", "a 3d hamburger")
+    page.fill("#txt2img_neg_prompt textarea", "blue")
+    page.fill("#txt2img_steps input[type=number]", "13")
+    page.fill("#txt2img_width input[type=number]", "72")
+    page.click("#txt2img_send_to_rankopt")
+    page.wait_for_selector("#rankopt_prompt", state="visible")
+    page.wait_for_function("document.querySelector('#rankopt_prompt textarea').value === 'a 3d hamburger'")
+    assert [shown(one) for one in ("neg_prompt", "steps", "width", "seed")] == ["blue", "13", "72", "-1"]
+
+    file = newest(webui)  # an image of a study
+    with Image.open(file) as image:
+        parameters = image.info["parameters"]
+    go(board, "PNG Info")
+    page.set_input_files("#pnginfo_image input[type=file]", str(file))
+    page.wait_for_function("document.querySelector('#tab_pnginfo').textContent.includes('Rank-Optimize latent')")
+    page.click("#pnginfo_send_to_rankopt")
+    prompt = parameters.partition("\n")[0]
+    page.wait_for_function("prompt => document.querySelector('#rankopt_prompt textarea').value === prompt", arg=prompt)
+    page.wait_for_selector("#rankopt_prompt", state="visible")
+    steps = re.search(r"Steps: (\d+)", parameters)
+    assert steps is not None
+    assert shown("steps") == steps[1]
+
+    page.fill("#rankopt_prompt textarea", "a fox, and more\nNegative prompt: owl\nSteps: 17, Sampler: Euler a, CFG scale: 3.5, Size: 64x72")
+    page.click("#rankopt_paste")
+    page.wait_for_function("document.querySelector('#rankopt_prompt textarea').value === 'a fox, and more'")
+    assert [shown(one) for one in ("neg_prompt", "steps", "height", "cfg_scale", "sampler")] == ["owl", "17", "72", "3.5", "Euler a"]
+
+
+def test_a_model_that_was_switched_is_asked_about(board: Board, webui: Webui) -> None:
+    page, models = board.page, webui.data / "models/Stable-diffusion"
+    for suffix in ("safetensors", "yaml"):
+        text = (models / f"pocket.{suffix}").read_bytes()
+        (models / f"other.{suffix}").write_bytes(text)
+    webui.call("POST", "sdapi/v1/refresh-checkpoints", {})
+    page.fill("#rankopt_steps input[type=number]", "2")
+    board.new_study("a sticker panda")
+    board.wait_round(1)
+    webui.call("POST", "sdapi/v1/options", {"sd_model_checkpoint": "other.safetensors"})
+    board.press("1", "Enter")
+    page.wait_for_selector("[data-command=load_model]")
+    assert "The webui has other.safetensors loaded, and this study was made with pocket.safetensors" in page.inner_text(".ro-nothing")
+    page.click("[data-command=load_model]")
+    board.wait_round(2)
+    board.settled()
+    first = board.study
+    webui.call("POST", "sdapi/v1/options", {"sd_model_checkpoint": "other.safetensors"})
+    board.press("1", "Enter")
+    page.click("[data-command=other_model]")
+    page.wait_for_function("id => rankopt.board.state.data.study.id !== id", arg=first)
+    board.wait_round(3)  # a branch after the second round
+    assert page.evaluate("rankopt.board.state.data.study.settings.model") == "other.safetensors"
+    webui.call("POST", "sdapi/v1/options", {"sd_model_checkpoint": "pocket.safetensors"})

@@ -11,6 +11,7 @@ from lib_rankopt.api.context import SERVICE, StudyService
 from lib_rankopt.api.guard import GuardedRoute
 from lib_rankopt.api.schemas import REFUSALS
 from lib_rankopt.errors import NotFoundError
+from lib_rankopt.hosts import latent_text
 
 router = APIRouter(prefix="/images", tags=["images"], route_class=GuardedRoute, responses=REFUSALS)
 
@@ -18,12 +19,17 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @router.get("/{image}", response_class=FileResponse)
-def get_image(image: str, request: Request, service: StudyService = SERVICE) -> Response:
-    """The PNG with its generation parameters. Its content never changes, so a browser may keep it for good."""
+def get_image(
+    image: str, request: Request, latent: str | None = None, service: StudyService = SERVICE
+) -> Response:
+    """The PNG with its generation parameters; with ``latent`` (a hash) the file carries that too.
+
+    Its content never changes, so a browser may keep it for good.
+    """
     if not HASH.fullmatch(image):
         raise NotFoundError(f"'{image[:80]}' is not an image's hash: 64 hexadecimal digits are.")
     headers = {
-        "ETag": f'"{image}"',
+        "ETag": f'"{image}{latent or ""}"',
         "Cache-Control": "private, max-age=31536000, immutable",
         "Cross-Origin-Resource-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
@@ -31,6 +37,9 @@ def get_image(image: str, request: Request, service: StudyService = SERVICE) -> 
     path = service.image_path(image)
     if not path.is_file():
         raise NotFoundError(f"The file of image {image} is gone.")
-    if image in request.headers.get("if-none-match", ""):
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
+    if latent is not None:
+        whole = latent_text.into_png(path.read_bytes(), service.latent(latent))
+        return Response(whole, media_type="image/png", headers=headers)
     return FileResponse(path, media_type="image/png", headers=headers)

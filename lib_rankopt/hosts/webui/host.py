@@ -62,6 +62,10 @@ class WebuiHost(Host):
         others = (info.name for info in sd_models.checkpoints_list.values() if info is not current)
         return ((current.name,) if current else ()) + tuple(others)
 
+    def loaded(self) -> str | None:
+        current = self._current()
+        return current.name if current else None
+
     def defaults(self, model: str | None = None) -> HostDefaults:
         info = self._current() if model is None else self._info(model)
         if info is not None and self._is_pocket(info):
@@ -126,10 +130,9 @@ class WebuiHost(Host):
         """
         wanted, current = self._info(request.model), self._current()
         if current is None or wanted.filename != current.filename:
-            loaded = current.name if current else "no checkpoint"
             raise ModelError(
-                f"The webui has {loaded} loaded, and this study was made with {wanted.name}. "
-                f"Choose {wanted.name} in the webui's checkpoint menu and try again, or start a new study with the loaded one."
+                f"The webui has {self.loaded() or 'no checkpoint'} loaded, and this study was made with {wanted.name}. "
+                f"Choose {wanted.name} in the webui's checkpoint menu and try again, or go on with the loaded one in a new study."
             )
 
     # -- the webui's models
