@@ -70,11 +70,20 @@
             }
         }
 
+        /** Send a picture as gradio's image component has it: a data address, or a file that it has uploaded already. */
+        async upload(picture) {
+            const data = await (await fetch(typeof picture === 'string' ? picture : picture.url)).blob();
+            return this.call('POST', ['images'], data);
+        }
+
         /** One request. */
         async call(method, parts, body, query, signal) {
             const address = this.url(...parts) + (query ? `?${new URLSearchParams(query)}` : '');
             const options = {method, signal, credentials: 'same-origin', headers: {}};
-            if (body !== undefined) {
+            if (body instanceof Blob) {
+                options.headers['Content-Type'] = body.type;
+                options.body = body;
+            } else if (body !== undefined) {
                 options.headers['Content-Type'] = 'application/json';
                 options.body = JSON.stringify(body);
             }

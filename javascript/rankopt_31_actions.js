@@ -270,11 +270,12 @@
         }
 
         // -- studies
-        /** Create a study from the form's values and open it with its first round. */
-        create(body, auto) {
+        /** Create a study from the form's values and open it with its first round; a picture to start from goes before. */
+        create(body, auto, picture) {
             if (this.creating) return this.creating;
             ns.toast('Making the study…');
             this.creating = this.queue(async () => {
+                if (picture) body.settings.init_image = (await this.api.upload(picture)).image;
                 const study = await this.api.post(['studies'], body);
                 await this.state.visit(study.id);
                 if (auto) this.state.adoptStudy(await this.api.post(['studies', study.id, 'auto'], auto));

@@ -185,6 +185,8 @@
         if (!ns.board) return;
         const at = Object.fromEntries(paths.map((path, index) => [path, values[index]]));
         const settings = {optimizer_settings: {}, host_settings: {}};
+        const picture = at['settings.init_image'];
+        delete at['settings.init_image'];
         const chosen = `optimizer.${at['settings.optimizer']}.`;
         for (const [path, value] of Object.entries(at)) {
             if (value === null || value === undefined) continue;
@@ -195,7 +197,7 @@
         const scorer = at['auto.scorer'];
         const auto = scorer && scorer !== nobody ? {scorer, rounds: at['auto.rounds']} : null;
         if (ns.board.state.data.study) ns.board.actions.confirm();
-        else ns.board.actions.create({settings, name: (at.name || '').trim() || null}, auto);
+        else ns.board.actions.create({settings, name: (at.name || '').trim() || null}, auto, picture);
     };
 
     /** From gradio's own buttons (the webui's hot keys press them). */

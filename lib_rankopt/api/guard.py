@@ -26,6 +26,8 @@ from lib_rankopt.api.context import context_of
 log = logging.getLogger("rankopt.api")
 
 MAX_BODY = 256 * 1024
+MAX_UPLOAD = 32 * 1024 * 1024
+JSON: tuple[str, ...] = ("application/json",)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 STATUS: tuple[tuple[type[errors.RankOptError], int], ...] = (
     (errors.InvalidInputError, 422),
@@ -46,13 +48,15 @@ class Refused(HTTPException):
 class GuardedRoute(APIRoute):
     """Checks every request and turns every exception into ``{"error": class, "message": sentence}``."""
 
+    takes, at_most = JSON, MAX_BODY
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's own handler."""
         handler = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
             try:
-                check(request)
+                check(request, self.takes, self.at_most)
                 return await handler(request)
             except errors.RankOptError as error:
                 return rankopt_error(error)
@@ -65,6 +69,12 @@ class GuardedRoute(APIRoute):
                 return failure(500, "InternalError", "Something went wrong on the server; its log has the details.")
 
         return guarded
+
+
+class UploadRoute(GuardedRoute):
+    """Takes pictures instead of JSON."""
+
+    takes, at_most = ("image/png", "image/jpeg", "image/webp"), MAX_UPLOAD
 
 
 def rankopt_error(error: errors.RankOptError) -> JSONResponse:
@@ -90,18 +100,22 @@ def validation_sentence(error: RequestValidationError) -> str:
     return "The request could not be read: " + "; ".join(parts[:5]) + "."
 
 
-def check(request: Request) -> None:
+def check(request: Request, takes: tuple[str, ...] = JSON, at_most: int = MAX_BODY) -> None:
     """Refuse what must not come in.
 
+    Args:
+        takes: content types of a body.
+        at_most: bytes of a body.
+
     Raises:
-        Refused: wrong credentials (401), foreign origin (403), no length (411), too large (413), not JSON (415).
+        Refused: wrong credentials (401), foreign origin (403), no length (411), too large (413), another content type (415).
     """
     context = context_of(request)
     if context.auth is not None and not (context.session and context.session(request)):
         _check_credentials(request.headers.get("authorization", ""), context.auth)
     check_origin(request, context.allowed_hosts)
     if request.method not in SAFE_METHODS:
-        _check_body(request)
+        _check_body(request, takes, at_most)
 
 
 def check_origin(request: Request, allowed_hosts: frozenset[str] | None) -> None:
@@ -166,13 +180,14 @@ def _forwarded_hosts(request: Request) -> list[str]:
     return [host.strip() for host in request.headers.get("x-forwarded-host", "").split(",") if host.strip()]
 
 
-def _check_body(request: Request) -> None:
+def _check_body(request: Request, takes: tuple[str, ...], at_most: int) -> None:
     length = request.headers.get("content-length")
     if request.method == "DELETE" and length in (None, "0") and "transfer-encoding" not in request.headers:
         return
     if length is None or not length.isdigit():
         raise Refused(411, "Send the body with a Content-Length.")
-    if int(length) > MAX_BODY:
-        raise Refused(413, f"The body has {length} bytes; at most {MAX_BODY} are taken.")
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise Refused(415, "Send JSON, with the content type application/json.")
+    if int(length) > at_most:
+        raise Refused(413, f"The body has {length} bytes; at most {at_most} are taken.")
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() not in takes:
+        what = "JSON" if takes == JSON else "a picture"
+        raise Refused(415, f"Send {what}, with the content type {' or '.join(takes)}.")

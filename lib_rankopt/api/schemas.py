@@ -85,6 +85,12 @@ class Version(BaseModel):
     instance: str = Field(default=..., description="Changes when the server was started anew.")
 
 
+class Uploaded(BaseModel):
+    """A kept picture."""
+
+    image: str = Field(default=..., description="Its hash, for a study's init_image.")
+
+
 class NewStudy(BaseModel):
     """A study to create."""
 

@@ -64,6 +64,20 @@ def chosen_seed(seed: int) -> int:
     return secrets.randbelow(2**32 - 1) if seed == -1 else seed
 
 
+def read_picture(path: Path | None) -> bytes | None:
+    """Read the file of ``--init-image``; ``None`` where there is none.
+
+    Raises:
+        InvalidInputError: it cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"--init-image {path}: {error.strerror or error}.") from error
+
+
 def check_writable(folder: Path) -> None:
     """Try to write in ``folder``, or, where that is still to be made, in the first folder above it that is there.
 

@@ -5,27 +5,32 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from lib_rankopt.cli.context import check_writable, chosen_seed, make_host, print_json, progress_bar, writing
+from lib_rankopt.cli.context import check_writable, chosen_seed, make_host, print_json, progress_bar, read_picture, writing
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.hosts.base import GeneratedImage, GenerationRequest, Host, Progress
+from lib_rankopt.studies import init_image
 from lib_rankopt.studies.settings import check_prompts
 
 
 def make_request(arguments: Namespace, host: Host, seeds: tuple[int, ...]) -> GenerationRequest:
     """The request that the shared options describe, gaps filled with the model's own settings."""
     defaults = host.defaults(arguments.model or None)
+    width, height = arguments.width or defaults.width, arguments.height or defaults.height
+    picture = read_picture(arguments.init_image)
     return GenerationRequest(
         prompt=arguments.prompt,
         seeds=seeds,
         negative_prompt=arguments.negative_prompt,
-        width=arguments.width or defaults.width,
-        height=arguments.height or defaults.height,
+        width=width,
+        height=height,
         steps=arguments.steps,
         sampler=arguments.sampler or defaults.sampler,
         scheduler=arguments.scheduler or defaults.scheduler,
         cfg_scale=arguments.cfg_scale or defaults.cfg_scale,
         model=arguments.model or None,
         batch_size=arguments.batch_size,
+        init_image=None if picture is None else init_image.fitted(init_image.read(picture), width, height),
+        denoising_strength=arguments.denoising_strength,
     )
 
 

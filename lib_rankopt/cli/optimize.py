@@ -6,10 +6,10 @@ import json
 import shlex
 import shutil
 from argparse import Namespace
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lib_rankopt.cli.context import check_writable, chosen_seed, open_service, print_json, progress_bar, writing
+from lib_rankopt.cli.context import check_writable, chosen_seed, open_service, print_json, progress_bar, read_picture, writing
 from lib_rankopt.errors import GenerationError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def run(arguments: Namespace) -> int:
         scheduler=arguments.scheduler,
         cfg_scale=arguments.cfg_scale,
         model=arguments.model,
+        denoising_strength=arguments.denoising_strength,
         seed=chosen_seed(arguments.seed),
         candidates=arguments.candidates,
         batch_size=arguments.batch_size,
@@ -76,7 +77,8 @@ def run(arguments: Namespace) -> int:
         optimizer_settings=dict(_option(text) for text in arguments.set),
     )
     with open_service(arguments) as service:
-        study = service.create(settings)
+        picture = read_picture(arguments.init_image)
+        study = service.create(settings if picture is None else replace(settings, init_image=service.put_image(picture)))
         tally = _follow(service, study, arguments)
         if arguments.out:
             _write_result(service, tally, arguments)
@@ -166,11 +168,16 @@ def _control(service: StudyService, study: StudyView, arguments: Namespace, imag
     """Best of as many fresh seeds, under the same settings, the same sampler noise and the same scorer."""
     from lib_rankopt import scorers
     from lib_rankopt.evaluation.control import best_of_n
+    from lib_rankopt.studies import init_image
     from lib_rankopt.studies.settings import request
 
     settings = service.get(study.id).settings
     scorer = scorers.create(arguments.scorer)
-    template = request(settings, seeds=(settings.seed,))
+    start = None
+    if settings.init_image:
+        picture = init_image.read(service.image_path(settings.init_image).read_bytes())
+        start = init_image.fitted(picture, settings.width, settings.height)
+    template = request(settings, seeds=(settings.seed,), init_image=start)
     result = best_of_n(service.host, template, lambda batch: scorer.score(batch, settings.prompt), images)
     if arguments.json:
         print_json({"control": "best-of-n", "images": images, "best": round(result.best, 4)})

@@ -75,6 +75,8 @@ def _add_generation_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cfg-scale", type=float, default=0.0, metavar="X", help="guidance (default: the model's)")
     command.add_argument("--width", type=int, default=0, help="pixels (default: the model's)")
     command.add_argument("--height", type=int, default=0, help="pixels (default: the model's)")
+    command.add_argument("--init-image", type=Path, metavar="FILE", help="an image to start from (img2img)")
+    command.add_argument("--denoising-strength", type=float, default=0.75, metavar="X", help="how much of it is made anew (default 0.75)")
     command.add_argument("--seed", type=int, default=-1, help="-1 draws one (default)")
     command.add_argument("--batch-size", type=int, default=8, metavar="N", help="images per model call at most (default 8)")
 

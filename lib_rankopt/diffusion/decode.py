@@ -1,8 +1,9 @@
-"""Latents to pictures: the whole decoder for results, a linear map for previews."""
+"""Latents to pictures, the whole decoder for results and a linear map for previews; and a picture to its latent."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -39,15 +40,30 @@ def decode(model: StableDiffusion, latent: Tensor) -> Image.Image:
     Raises:
         GenerationError: the decoder returned not-a-number in float32 too.
     """
-    batch = latent[None].to(model.device)
-    pixels = model.decode(batch)
-    if not torch.isfinite(pixels).all() and next(model.vae.parameters()).dtype != torch.float32:
+    return _to_image(_in_safe_precision(model, model.decode, latent[None].to(model.device))[0])
+
+
+@torch.inference_mode()
+def encode(model: StableDiffusion, image: Image.Image) -> Tensor:
+    """Clean latent of an RGB picture, float32 ``[C, h, w]``: the mean of the encoder's distribution.
+
+    Raises:
+        GenerationError: the encoder returned not-a-number in float32 too.
+    """
+    pixels = torch.from_numpy(np.asarray(image, dtype=np.float32).copy()).permute(2, 0, 1) / 127.5 - 1
+    return _in_safe_precision(model, model.encode, pixels[None].to(model.device))[0]
+
+
+def _in_safe_precision(model: StableDiffusion, work: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """Run one side of the VAE, again in float32 where half precision overflows."""
+    found = work(batch)
+    if not torch.isfinite(found).all() and next(model.vae.parameters()).dtype != torch.float32:
         logger.warning("the VAE overflowed in half precision and now runs in float32")
         model.vae.float()
-        pixels = model.decode(batch)
-    if not torch.isfinite(pixels).all():
-        raise GenerationError("the VAE returned not-a-number or infinite pixels; the checkpoint may be damaged")
-    return _to_image(pixels[0])
+        found = work(batch)
+    if not torch.isfinite(found).all():
+        raise GenerationError("the VAE returned not-a-number or infinite values; the checkpoint may be damaged")
+    return found
 
 
 @torch.inference_mode()

@@ -64,6 +64,12 @@ class StableDiffusion:
         output = self.unet(x.to(self.dtype), t, cond.context, added_cond_kwargs=added, return_dict=False)[0]
         return output.float()
 
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Clean latents of images ``[n, 3, H, W]`` in -1 … 1: float32 ``[n, C, h, w]``, the most probable ones."""
+        weight = next(self.vae.parameters())
+        distribution = self.vae.encode(pixels.to(weight.device, weight.dtype), return_dict=False)[0]
+        return distribution.mode().float() * self.config.scaling_factor
+
     def decode(self, latent: Tensor) -> Tensor:
         """Images of clean latents ``[n, C, h, w]``: float32 ``[n, 3, H, W]``, -1 … 1 and a little beyond."""
         vae_dtype = next(self.vae.parameters()).dtype

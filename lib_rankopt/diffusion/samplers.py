@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -144,6 +144,28 @@ def plan(
     if sampler.discard_penultimate:
         sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
     return Plan(sampler, chosen or schedules.AUTOMATIC, sigmas, float(sigmas[0]), len(sigmas) - 1, eta, steps)
+
+
+def repainting(whole: Plan, steps: int, strength: float, levels: NoiseSchedule) -> Plan:
+    """The end of a run, for img2img: as many of its last steps as ``strength`` says, as the webui counts them.
+
+    Args:
+        whole: plan of the run from noise alone, in ``steps`` steps.
+        strength: above 0, up to 1; 1 keeps all levels, and still starts from the image with the first level's noise on it.
+        levels: the model's noise levels.
+    """
+    kept = kept_steps(steps, strength)
+    if whole.sampler.function == "sample_dpm_fast":
+        sigmas = levels.uniform_sigmas(steps)[-kept - 1 :]
+        ends = torch.stack([sigmas[0], sigmas[-2] if kept > 1 else sigmas[0] * 0.5])
+        return replace(whole, sigmas=ends, start_scale=float(ends[0]), steps=_fast_steps(kept), evaluations=kept)
+    sigmas = whole.sigmas[-min(kept + 1, len(whole.sigmas)) :]
+    return replace(whole, sigmas=sigmas, start_scale=float(sigmas[0]), steps=len(sigmas) - 1, evaluations=kept)
+
+
+def kept_steps(steps: int, strength: float) -> int:
+    """How many of ``steps`` an img2img run makes (the webui's ``setup_img2img_steps``)."""
+    return int(min(strength, 0.999) * steps) + 1
 
 
 def _fast_steps(evaluations: int) -> int:

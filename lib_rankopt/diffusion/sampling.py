@@ -49,6 +49,7 @@ def sample(
     seeds: Sequence[int],
     on_step: OnStep | None = None,
     device: torch.device | str = "cpu",
+    start: Tensor | None = None,
 ) -> Tensor:
     """Denoise a batch.
 
@@ -63,6 +64,7 @@ def sample(
         seeds: one per row, for the noise inside the run.
         on_step: called at every step; may raise to stop.
         device: where to run.
+        start: clean latent ``[C, h, w]`` that all rows begin at, with the first level's noise on it (img2img).
 
     Returns:
         Clean latents, float32 ``[n, C, h, w]`` on ``device``.
@@ -71,6 +73,8 @@ def sample(
         GenerationError: a latent became infinite or not-a-number.
     """
     x = noise.to(device, torch.float32) * plan.start_scale
+    if start is not None:
+        x = x + start.to(x)
     sigmas = plan.sigmas.to(x.device)
     arguments: dict[str, Any] = {
         "callback": _callback(plan, on_step),

@@ -31,6 +31,9 @@ class GenerationRequest:
         batch_size: images per model call at most; results do not depend on it.
         preview_every: decode previews every so many steps, 0 for none.
         notes: one per image or none at all: further entries of its parameters (study, round, …), written as they are.
+        init_image: RGB of exactly ``width`` × ``height``, from which the run starts instead of from noise alone (img2img); the latents
+            are then the noise that is added to it.
+        denoising_strength: how much of an ``init_image`` is made anew, above 0 and up to 1.
         extra: host-specific values (styles, VAE, …) that a host may refuse.
     """
 
@@ -50,6 +53,8 @@ class GenerationRequest:
     batch_size: int = 8
     preview_every: int = 0
     notes: tuple[dict[str, str], ...] = ()
+    init_image: Image.Image | None = None
+    denoising_strength: float = 0.75
     extra: dict[str, Any] = field(default_factory=dict)
 
 

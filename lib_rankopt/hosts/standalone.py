@@ -113,11 +113,13 @@ class StandaloneHost(Host):
 
     def validate(self, request: GenerationRequest) -> None:
         from lib_rankopt.diffusion.prompts import refuse_extra_networks
-        from lib_rankopt.diffusion.samplers import SAMPLERS
+        from lib_rankopt.diffusion.samplers import SAMPLERS, kept_steps
 
         check_settings(request)
         check_name("sampler", request.sampler, self.samplers())
-        check_steps(request.steps, request.sampler, SAMPLERS[request.sampler].min_steps)
+        repaint = request.init_image is not None
+        made = kept_steps(request.steps, request.denoising_strength) if repaint else request.steps
+        check_steps(made, request.sampler, SAMPLERS[request.sampler].min_steps)
         check_name("scheduler", request.scheduler, self.schedulers())
         refuse_extra_networks(request.prompt, "prompt")
         refuse_extra_networks(request.negative_prompt, "negative_prompt")

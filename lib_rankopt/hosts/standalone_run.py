@@ -13,12 +13,12 @@ from torch import Tensor
 
 from lib_rankopt import __version__
 from lib_rankopt.diffusion.conditioning import encode_prompts
-from lib_rankopt.diffusion.decode import decode, preview
+from lib_rankopt.diffusion.decode import decode, encode, preview
 from lib_rankopt.diffusion.denoiser import CFGDenoiser, Conditioning, Denoiser, LCMDenoiser, LCMSchedule
 from lib_rankopt.diffusion.loading import StableDiffusion
 from lib_rankopt.diffusion.memory import is_out_of_memory, release, within_memory
 from lib_rankopt.diffusion.noise import start_noise
-from lib_rankopt.diffusion.samplers import Plan, plan
+from lib_rankopt.diffusion.samplers import Plan, plan, repainting
 from lib_rankopt.diffusion.sampling import OnStep, Step, sample
 from lib_rankopt.errors import GenerationError, GenerationInterrupted
 from lib_rankopt.hosts.base import (
@@ -62,6 +62,7 @@ class StandaloneRun:
         self._cancel = cancel
         self._on_step = on_step
         self._latents = self._start_latents()
+        self._start = self._encoded_start()
         self.plan, self._denoiser = self._prepare()
 
     def images(self) -> Iterator[GeneratedImage]:
@@ -95,6 +96,16 @@ class StandaloneRun:
         )
         return start_noise(request.seeds, shape)
 
+    def _encoded_start(self) -> Tensor | None:
+        image = self.request.init_image
+        if image is None:
+            return None
+        return within_memory(
+            lambda: encode(self.model, image),
+            self.model.device,
+            lambda failure: GenerationError(f"out of memory while encoding the image: choose a smaller size ({failure})"),
+        )
+
     def _prepare(self) -> tuple[Plan, CFGDenoiser]:
         request, model = self.request, self.model
         cond, uncond = self._encoded()
@@ -102,7 +113,7 @@ class StandaloneRun:
         schedule = LCMSchedule(model.schedule.alphas_cumprod) if lcm else model.schedule
         kind = LCMDenoiser if lcm else Denoiser
         denoiser = kind(model.predict, schedule, model.config.prediction_type or "epsilon")
-        steps = plan(
+        whole = plan(
             request.sampler,
             request.scheduler,
             request.steps,
@@ -110,6 +121,8 @@ class StandaloneRun:
             family=model.config.family,
             eta=request.eta,
         )
+        repaint = request.init_image is not None
+        steps = repainting(whole, request.steps, request.denoising_strength, schedule) if repaint else whole
         return steps, CFGDenoiser(denoiser, cond, uncond, request.cfg_scale, self._check)
 
     def _encoded(self) -> tuple[Conditioning, Conditioning]:
@@ -146,6 +159,7 @@ class StandaloneRun:
                     seeds,
                     on_step,
                     self.model.device,
+                    self._start,
                 )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -199,6 +213,7 @@ class StandaloneRun:
                 "CFG scale": float(request.cfg_scale),
                 "Seed": request.seeds[index],
                 "Size": f"{request.width}x{request.height}",
+                "Denoising strength": float(request.denoising_strength) if request.init_image is not None else None,
                 "Model hash": self.identity.sha256[:10],
                 "Model": self.identity.name.rsplit("/", 1)[-1]
                 .removesuffix(".safetensors")

@@ -44,8 +44,25 @@ def check_settings(request: GenerationRequest) -> None:
     _real("cfg_scale", request.cfg_scale, *CFG_RANGE)
     if request.eta is not None:
         _real("eta", request.eta, *ETA_RANGE)
+    if request.init_image is not None:
+        check_init_image(request)
     if request.notes and len(request.notes) != len(request.seeds):
         raise InvalidInputError(f"notes has {len(request.notes)} entries for {len(request.seeds)} images")
+
+
+def check_init_image(request: GenerationRequest) -> None:
+    """Check what an img2img run starts from.
+
+    Raises:
+        InvalidInputError: no RGB image of the request's size, or a strength that is not above 0 and up to 1.
+    """
+    image, wanted = request.init_image, (request.width, request.height)
+    mode, size = getattr(image, "mode", None), getattr(image, "size", None)
+    if mode != "RGB" or size != wanted:
+        raise InvalidInputError(f"init_image is {mode} of {size}, but must be RGB of {wanted}")
+    _real("denoising_strength", request.denoising_strength, 0.0, 1.0)
+    if request.denoising_strength == 0:
+        raise InvalidInputError("denoising_strength is 0, which would change nothing; use a value above 0")
 
 
 def check_text(field: str, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -125,7 +126,15 @@ class EventsPart:
     def _unused(connection: Connection, images: set[str], latents: set[str]) -> tuple[set[str], set[str]]:
         with_image = (_candidates.c.image, _trials.c.start_image, _trials.c.now_image)
         with_latent = (_candidates.c.latent, _trials.c.start_latent, _trials.c.now_latent)
-        return images - _in_use(connection, with_image, images), latents - _in_use(connection, with_latent, latents)
+        used = _in_use(connection, with_image, images) | init_images(connection)
+        return images - used, latents - _in_use(connection, with_latent, latents)
+
+
+def init_images(connection: Connection, *where: Any) -> set[str]:
+    """Hashes of the images that studies start from."""
+    like = schema.studies.c.settings.like('%"init_image":"_%')
+    found = connection.execute(select(schema.studies.c.settings).where(like, *where)).scalars()
+    return {json.loads(settings).get("init_image", "") for settings in found} - {""}
 
 
 def _in_use(connection: Connection, columns: Sequence[Any], hashes: set[str]) -> set[str]:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.store import schema
-from lib_rankopt.store._sql_events import EventsPart
+from lib_rankopt.store._sql_events import EventsPart, init_images
 from lib_rankopt.store._sql_extras import ExtrasPart
 from lib_rankopt.store._sql_rows import candidate_of, candidate_row, event_of, event_row, round_of, round_row, study_of, study_row
 from lib_rankopt.store.base import StaleRevision, Store
@@ -224,4 +224,4 @@ def _hashes_of(connection: Connection, study: str) -> tuple[set[str], set[str]]:
     ).all()
     images = {r.image for r in own} | {r.start_image for r in tried} | {r.now_image for r in tried}
     latents = {r.latent for r in own} | {r.start_latent for r in tried} | {r.now_latent for r in tried}
-    return images - {None}, latents
+    return (images | init_images(connection, _studies.c.id == study)) - {None}, latents

@@ -227,7 +227,8 @@ class Blind:
         latents = torch.stack([self._room.blobs.load_latent(latent) for latent in missing])
         notes = tuple(settings_module.note(study, settings, "blind test", latent) for latent in missing)
         seeds = (settings.seed,) * len(missing)
-        request = settings_module.request(settings, seeds, latents, notes=notes)
+        start = settings_module.start_of(settings, self._room.blobs)
+        request = settings_module.request(settings, seeds, latents, notes=notes, init_image=start)
         report = self._reporter(test.study, done, len(missing))
         for image in self._room.host.generate(request, progress=report, cancel=job.cancel):
             keep_image(self._room, image, partial(self._room.store.set_trial_image, test.id, missing[image.index]))

@@ -74,7 +74,7 @@ def _changed_settings(room: Room, parent: StudyRecord, changes: dict[str, Any]) 
                 f"A branch keeps its parent's {name}: the shared rounds can only be replayed by the optimiser that made them. "
                 "Start a new study to use another one."
             )
-    settings = settings_module.resolve(settings_module.from_dict({**parent.settings, **changes}), room.host)
+    settings = settings_module.resolve(settings_module.from_dict({**parent.settings, **changes}), room.host, room.blobs)
     shape = room.host.latent_shape(settings.width, settings.height, settings.model or None)
     if shape != parent.shape:
         raise InvalidInputError(

@@ -108,6 +108,7 @@ def _call_host(
         seeds=tuple(c.seed for c in missing),
         latents=latents,
         preview_every=_PREVIEW_EVERY,
+        init_image=settings_module.start_of(settings, room.blobs),
         notes=tuple(settings_module.note(study, settings, str(record.index + 1), c.latent) for c in missing),
     )
     report = _reporter(room, record, missing, done)

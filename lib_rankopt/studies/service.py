@@ -12,6 +12,7 @@ from lib_rankopt import __version__
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.store import BlobStore, open_store
 from lib_rankopt.store.records import StudyRecord, new_id
+from lib_rankopt.studies import init_image
 from lib_rankopt.studies import settings as settings_module
 from lib_rankopt.studies.blind import Blind
 from lib_rankopt.studies.branch import branch as branch_off
@@ -100,7 +101,8 @@ class StudyService:
             InvalidInputError, NotFoundError, ModelError: which setting is wrong, and what is allowed.
         """
         host = self._room.host
-        resolved = settings_module.resolve(settings, host)
+        resolved = settings_module.resolve(settings, host, self._room.blobs)
+        picture = self._room.blobs.load_image(resolved.init_image) if resolved.init_image else None
         identity = host.identity(resolved.model or None)
         shape = host.latent_shape(resolved.width, resolved.height, resolved.model or None)
         self._room.replayer.build(resolved.optimizer, shape, resolved.seed, resolved.optimizer_settings)
@@ -113,7 +115,11 @@ class StudyService:
             model=asdict(identity),
             environment=_environment(),
         )
-        return self._study_view(self._room.store.create_study(record))
+        made = self._room.store.create_study(record)
+        if picture is not None:
+            # Whoever deleted another study with the same picture before our row was there has taken its file.
+            self._room.blobs.put_image(picture, "")
+        return self._study_view(made)
 
     def list(self) -> builtins.list[StudyView]:
         """Return all studies, newest first."""
@@ -295,6 +301,14 @@ class StudyService:
         return self._blind.result(test)
 
     # -- images
+    def put_image(self, data: bytes) -> str:
+        """Keep an uploaded picture for :attr:`StudySettings.init_image`; return its hash.
+
+        Raises:
+            InvalidInputError: no PNG, JPEG or WebP, damaged or too large. StoreError: the disk is full.
+        """
+        return self._room.blobs.put_image(init_image.read(data), "")
+
     def image_path(self, image: str) -> Path:
         """Return the file of an image.
 

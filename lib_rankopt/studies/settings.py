@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.hosts.base import GenerationRequest
+from lib_rankopt.studies.init_image import fitted
 from lib_rankopt.studies.views import StudySettings
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
     from lib_rankopt.hosts.base import Host
+    from lib_rankopt.store import BlobStore
     from lib_rankopt.store.records import StudyRecord
 
 MAX_PROMPT_WORDS = 1000
@@ -32,7 +35,8 @@ _INTEGERS = {
     "batch_size": (1, 64),
     "seed": (-1, SEED_LIMIT - 1),
 }
-_TEXTS = ("sampler", "scheduler", "model", "optimizer")
+_TEXTS = ("sampler", "scheduler", "model", "optimizer", "init_image")
+_REPAINTING = ("init_image", "denoising_strength")  # of no effect without an image
 _APART = ("eta", "clip_skip")  # kept among the host's settings, fields of a request
 # Not part of an image: what only decides how many are made, in which portions, and which latents are proposed.
 _NOT_PIXELS = ("seed", "candidates", "batch_size", "optimizer", "optimizer_settings")
@@ -53,7 +57,7 @@ def from_dict(values: dict[str, Any]) -> StudySettings:
     return StudySettings(**values)
 
 
-def resolve(settings: StudySettings, host: Host) -> StudySettings:
+def resolve(settings: StudySettings, host: Host, blobs: BlobStore) -> StudySettings:
     """Check settings and fill in the model's own size, sampler and guidance, and a seed.
 
     Raises:
@@ -77,7 +81,7 @@ def resolve(settings: StudySettings, host: Host) -> StudySettings:
     for side in ("width", "height"):
         if getattr(resolved, side) % 8:
             raise InvalidInputError(f"{side} is {getattr(resolved, side)}; it must be a multiple of 8.")
-    pinned = host.pin(request(resolved, seeds=(resolved.seed,)))
+    pinned = host.pin(request(resolved, seeds=(resolved.seed,), init_image=start_of(resolved, blobs)))
     apart = {name: value for name in _APART if (value := getattr(pinned, name)) is not None}
     return replace(
         resolved,
@@ -87,12 +91,22 @@ def resolve(settings: StudySettings, host: Host) -> StudySettings:
     )
 
 
+def start_of(settings: StudySettings, blobs: BlobStore) -> Image.Image | None:
+    """Read the picture that a study starts from, brought to the study's size; ``None`` where it starts from noise alone.
+
+    Raises:
+        InvalidInputError: no hash. NotFoundError: there is no such image. StoreError: its file is damaged.
+    """
+    return fitted(blobs.load_image(settings.init_image), settings.width, settings.height) if settings.init_image else None
+
+
 def request(
     settings: StudySettings,
     seeds: tuple[int, ...],
     latents: Tensor | None = None,
     preview_every: int = 0,
     notes: tuple[dict[str, str], ...] = (),
+    init_image: Image.Image | None = None,
 ) -> GenerationRequest:
     """Return what the host is asked for; ``host_settings`` may hold ``eta`` and ``clip_skip``, the rest is the host's ``extra``."""
     extra = dict(settings.host_settings)
@@ -112,6 +126,8 @@ def request(
         batch_size=settings.batch_size,
         preview_every=preview_every,
         notes=notes,
+        init_image=init_image,
+        denoising_strength=settings.denoising_strength,
         extra=extra,
         **known,
     )
@@ -134,7 +150,8 @@ def note(study: StudyRecord, settings: StudySettings, where: str, latent: str) -
 
 def recipe(settings: StudySettings, model_sha256: str) -> str:
     """Return the hash of all that decides about an image besides its latent and noise seed."""
-    values = {name: value for name, value in asdict(settings).items() if name not in _NOT_PIXELS}
+    left_out = _NOT_PIXELS if settings.init_image else (*_NOT_PIXELS, *_REPAINTING)
+    values = {name: value for name, value in asdict(settings).items() if name not in left_out}
     values["model_sha256"] = model_sha256
     return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -179,6 +196,9 @@ def _check(settings: StudySettings) -> None:
     cfg = settings.cfg_scale
     if isinstance(cfg, bool) or not isinstance(cfg, (int, float)) or not math.isfinite(cfg):
         raise InvalidInputError(f"cfg_scale is {cfg!r}; use a number from 1 to 30, or 0 for the model's own.")
+    strength = settings.denoising_strength
+    if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 < strength <= 1:
+        raise InvalidInputError(f"denoising_strength is {strength!r}; use a number above 0 and up to 1.")
     for name in _TEXTS:
         if not isinstance(getattr(settings, name), str):
             raise InvalidInputError(f"{name} is {getattr(settings, name)!r}; use a name.")

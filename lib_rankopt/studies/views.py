@@ -24,6 +24,8 @@ class StudySettings:
     sampler: str = field(default="", metadata={"help": "Sampler, the webui's names; empty takes the model's own."})
     scheduler: str = field(default="Automatic", metadata={"help": "Noise schedule, the webui's names."})
     cfg_scale: float = field(default=0.0, metadata={"help": "Guidance, 1 to 30; 0 takes the model's own."})
+    init_image: str = field(default="", metadata={"help": "Hash of an image to start from (img2img); empty starts from noise alone."})
+    denoising_strength: float = field(default=0.75, metadata={"help": "How much of that image is made anew, above 0 to 1."})
     model: str = field(default="", metadata={"help": "Model name; empty takes the host's default."})
     seed: int = field(default=-1, metadata={"help": "Seed of proposals and sampler noise; -1 draws one and keeps it."})
     candidates: int = field(default=8, metadata={"help": "Images per round, 2 to 16."})

@@ -29,6 +29,8 @@ _IN_FORMS = {
     "Size-1": "width",
     "Size-2": "height",
 }
+# Only img2img's form has these.
+_IN_IMG2IMG = {"Init image": "image", "Denoising strength": "denoising_strength"}
 _INFOTEXT = "pnginfo_generation_info"
 # Our button stands behind the last of the webui's own.
 _AFTER = {"txt2img_send_to_extras": "txt2img", "img2img_send_to_extras": "img2img", "extras_tab": "pnginfo"}
@@ -52,7 +54,8 @@ class Exchange:
         """Remember the components that we send from, and put our button where the webui has its own."""
         name = values.get("elem_id") or ""
         source, _, end = name.partition("_")
-        if name == _INFOTEXT or (source in ("txt2img", "img2img") and end in _IN_FORMS.values()):
+        known = {**_IN_FORMS, **_IN_IMG2IMG} if source == "img2img" else _IN_FORMS
+        if name == _INFOTEXT or (source in ("txt2img", "img2img") and end in known.values()):
             self._met[name] = component
         elif name in _AFTER and _AFTER[name] not in self._buttons:
             self._buttons[_AFTER[name]] = self._button(_AFTER[name])
@@ -72,7 +75,7 @@ class Exchange:
         fields = _fields(form)
         with gr.Row(elem_id="rankopt_exchange", elem_classes=["rankopt-hotkey"]):
             self._connect_out()
-        webui.register_tab(TAB, fields, paste, form.components["settings.prompt"])
+        webui.register_tab(TAB, form.components["settings.init_image"], fields, paste, form.components["settings.prompt"])
         for source, button in self._buttons.items():
             inputs, send = self.sending_in(source, fields)
             outputs = [component for component, _ in fields]
@@ -87,9 +90,10 @@ class Exchange:
         """
         if source == "pnginfo":
             return [self._met[_INFOTEXT]], lambda text: _updates(fields, _numbers(webui.parse(text)))
-        names = [name for name, end in _IN_FORMS.items() if f"{source}_{end}" in self._met]
-        inputs = [self._met[f"{source}_{_IN_FORMS[name]}"] for name in names]
-        return inputs, lambda *values: _updates(fields, dict(zip(names, values, strict=True)))
+        known = {**_IN_FORMS, **_IN_IMG2IMG}
+        names = [name for name, end in known.items() if f"{source}_{end}" in self._met]
+        inputs = [self._met[f"{source}_{known[name]}"] for name in names]
+        return inputs, lambda *values: _updates(fields, {"Init image": None, **dict(zip(names, values, strict=True))})
 
     def _connect_out(self) -> None:
         """Hidden components that the board's *Send to* works: it names an image, which is read here, and presses a target's button."""
@@ -124,6 +128,8 @@ def _fields(form: Form) -> Fields:
         "settings.width": "Size-1",
         "settings.height": "Size-2",
         "settings.cfg_scale": "CFG scale",
+        "settings.init_image": "Init image",
+        "settings.denoising_strength": "Denoising strength",
         # An image's seed says nothing about a study, unless it is an image of one.
         "settings.seed": lambda found: int(found["Seed"]) if "Rank-Optimize study" in found else None,
         "settings.optimizer": lambda found: found.get("Rank-Optimize optimizer"),
@@ -133,11 +139,15 @@ def _fields(form: Form) -> Fields:
 
 
 def _updates(fields: Fields, parameters: dict[str, Any]) -> list[Any]:
-    found = [parameters.get(one) if isinstance(one, str) else one(parameters) for _, one in fields]
-    return [gr.update() if value is None else gr.update(value=value) for value in found]
+    updates = []
+    for _, source in fields:
+        value = parameters.get(source) if isinstance(source, str) else source(parameters)
+        empties = isinstance(source, str) and source in parameters  # a form without an image takes ours away
+        updates.append(gr.update(value=value) if value is not None or empties else gr.update())
+    return updates
 
 
 def _numbers(parameters: dict[str, Any]) -> dict[str, Any]:
     """Parameters as the form takes them: an infotext has only texts."""
-    kinds = {"Steps": int, "Size-1": int, "Size-2": int, "CFG scale": float}
+    kinds = {"Steps": int, "Size-1": int, "Size-2": int, "CFG scale": float, "Denoising strength": float}
     return {**parameters, **{name: kind(parameters[name]) for name, kind in kinds.items() if name in parameters}}

@@ -54,6 +54,7 @@ def build_form(info: HostInfo, buttons: Callable[[], None], defaults_of: Default
         _sampling(form, info)
         if defaults_of is not None:
             _follow_model(form, defaults_of)
+    _start_image(form)
     _optimizer(form, info)
     with gr.Accordion("Let a scorer rank", open=False, elem_id="rankopt_auto_settings"), gr.Row():
         form.add(
@@ -112,6 +113,17 @@ def _sampling(form: Form, info: HostInfo) -> None:
         form.add("settings.seed", seed)
         if info.models:  # none where the host has a menu of its own; the loaded one is taken then
             form.add("settings.model", _choice("Model", info.models, info.models[0], "rankopt_model"))
+
+
+def _start_image(form: Form) -> None:
+    with gr.Accordion("Start from an image (img2img)", open=False, elem_id="rankopt_init_image_settings"):
+        image = gr.Image(type="pil", label="Image to start from", elem_id="rankopt_init_image")
+        form.add("settings.init_image", image)
+        strength = gr.Slider(
+            0.05, 1.0, value=0.75, step=0.01, label="Denoising strength", elem_id="rankopt_denoising_strength",
+            info="How much of the image is made anew. Without an image it has no effect.",
+        )  # fmt: skip
+        form.add("settings.denoising_strength", strength)
 
 
 def _follow_model(form: Form, defaults_of: DefaultsOf) -> None:

@@ -113,9 +113,9 @@ def settings() -> None:
     surroundings.add_options()
 
 
-def script_args() -> list[Any]:
-    """Default arguments of all always-visible txt2img scripts, as their own controls have them."""
-    runner = script.runner()
+def script_args(is_img2img: bool) -> list[Any]:
+    """Default arguments of all always-visible scripts of txt2img or img2img, as their own controls have them."""
+    runner = script.runner(is_img2img)
     values: list[Any] = [None] * max([1, *(one.args_to for one in runner.scripts)])
     values[0] = 0
     with gr.Blocks():

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from lib_rankopt.api.host_info import HostInfo, OptimizerInfo, OptionInfo
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError
 from lib_rankopt.hosts.base import HostDefaults
+from lib_rankopt.studies import init_image
 from lib_rankopt.studies.views import (
     Answer,
     BlindResult,
@@ -82,6 +84,8 @@ class FakeService(FakeState):
     def create(self, settings: StudySettings, name: str | None = None) -> StudyView:
         if not settings.prompt.strip():
             raise InvalidInputError("The prompt is empty; say what the images should show.")
+        if settings.init_image:
+            self.image_path(settings.init_image)
         if settings.width % 8 or settings.height % 8:
             raise InvalidInputError(f"Size {settings.width}×{settings.height}: both must be multiples of 8.")
         if settings.sampler and settings.sampler not in HOST_INFO.samplers:
@@ -313,6 +317,13 @@ class FakeService(FakeState):
         return BlindResult(test, trials, answered, wins, rate, 0.1, 0.9, answered == trials, sentence)
 
     # -- images
+    def put_image(self, data: bytes) -> str:
+        image = init_image.read(data)
+        name = sha256(image.tobytes()).hexdigest()
+        (self.folder / "images").mkdir(exist_ok=True)
+        image.save(self.folder / "images" / f"{name}.png")
+        return name
+
     def image_path(self, image: str) -> Path:
         path = self.folder / "images" / f"{image}.png"
         if not path.exists():

@@ -132,6 +132,41 @@ def test_a_downloaded_png_can_carry_its_latent(api):
     assert api("GET", f"/images/{name}?latent=other").status_code in (404, 422)
 
 
+def upload(api, data, kind="image/png"):
+    return api("POST", "/images", content=data, headers={"Content-Type": kind})
+
+
+def picture(kind, **options):
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 30, 90)).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_an_uploaded_picture_can_be_started_from(api, kind):
+    answer = upload(api, picture(kind), f"image/{kind.lower()}")
+    assert answer.status_code == 201
+    name = answer.json()["image"]
+    with Image.open(io.BytesIO(api("GET", f"/images/{name}").content)) as image:
+        assert (image.format, image.size) == ("PNG", (64, 48))
+    study = api.new_study(candidates=2, init_image=name, denoising_strength=0.5)
+    assert api("GET", f"/studies/{study}").json()["settings"]["denoising_strength"] == 0.5
+    assert api.ready_round(study)["status"] == "ready"
+
+
+def test_uploads_that_are_no_pictures_are_refused(api):
+    assert upload(api, picture("PNG"), "application/json").status_code == 415
+    assert upload(api, picture("GIF"), "image/png").status_code == 422
+    assert upload(api, b"", "image/png").status_code == 422
+    assert upload(api, picture("PNG")[:60], "image/png").status_code == 422
+    bomb = picture("PNG").replace((64).to_bytes(4, "big") + (48).to_bytes(4, "big"), (60_000).to_bytes(4, "big") * 2)
+    answer = upload(api, bomb, "image/png")
+    assert answer.status_code == 422
+    assert "picture" in answer.json()["message"]
+    missing = api("POST", "/studies", json={"settings": {"prompt": "x", "init_image": "0" * 64}})
+    assert missing.status_code == 404
+
+
 @pytest.mark.parametrize("name", ["0" * 64, "g" * 64, "A" * 64, "..%2f..%2fetc%2fpasswd", "abc"])
 def test_no_other_file_can_be_had(api, name):
     answer = api("GET", f"/images/{name}")
@@ -181,7 +216,7 @@ def test_openapi_names_every_route(api):
         post /studies/{study}/rounds/{index}/scores|post /studies/{study}/undo|post /studies/{study}/interrupt
         get /studies/{study}/progress|get /studies/{study}/previews/{candidate}|post /studies/{study}/auto
         delete /studies/{study}/auto|post /studies/{study}/blind|get /blind/{test}|post /blind/{test}/trials/{index}
-        get /images/{image}|get /static/{name}"""
+        post /images|get /images/{image}|get /static/{name}"""
     wanted = [line.split() for line in expected.replace("\n", "|").split("|") if line.strip()]
     assert routes == {(method, f"/rankopt/v1{path}") for method, path in wanted}
     assert not any(method == "get" and "requestBody" in item[method] for item in schema["paths"].values() for method in item)

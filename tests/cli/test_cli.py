@@ -385,3 +385,18 @@ def test_a_prompt_in_any_script_reaches_any_terminal(options: list[str], tmp_pat
     assert main(["--data-dir", str(tmp_path), "studies", "show", "狐狸"]) == 2
     written = [(stream.flush(), stream.buffer.getvalue().decode("ascii"))[1] for stream in streams.values()]  # type: ignore[attr-defined]
     assert all(r"\u72d0\u72f8" in text for text in written)
+
+
+def test_images_start_from_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "start.png"
+    Image.new("RGB", (90, 70), (250, 240, 20)).save(picture)
+    common = ["generate", "--prompt", PROMPT, "--seed", "5", *QUICK]
+    code, out, _ = run(capsys, *common, "--init-image", str(picture), "--denoising-strength", "0.2", "--out", str(tmp_path))
+    assert code == 0
+    with Image.open(out.split()[0]) as image:
+        assert "Denoising strength: 0.2" in image.info["parameters"]
+        assert np.abs(np.asarray(image, dtype=int).mean((0, 1)) - (250, 240, 20)).max() < 60
+    code, _, err = run(capsys, *common, "--init-image", str(tmp_path / "gone.png"), "--out", str(tmp_path))
+    assert code != 0
+    assert "gone.png" in err
+    assert "Traceback" not in err

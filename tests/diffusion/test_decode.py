@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lib_rankopt.diffusion import decode as decoding
-from lib_rankopt.diffusion.decode import decode, preview
+from lib_rankopt.diffusion.decode import decode, encode, preview
 from lib_rankopt.diffusion.loading import StableDiffusion, load
 from lib_rankopt.errors import GenerationError
 
@@ -81,3 +82,20 @@ def test_large_vaes_preview_by_a_linear_map(
 
 def test_a_preview_survives_not_a_number(tiny_model: StableDiffusion) -> None:
     assert preview(tiny_model, latent() * torch.nan).size == (64, 64)
+
+
+def test_a_picture_is_encoded_to_the_mean_of_its_latents(tiny_model: StableDiffusion) -> None:
+    image = decode(tiny_model, latent())
+    pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    expected = tiny_model.vae.encode(pixels).latent_dist.mean[0] * 0.18215
+    found = encode(tiny_model, image)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoder_that_returns_nothing_finite_is_an_error(tiny_model: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = decode(tiny_model, latent())
+    nothing = SimpleNamespace(mode=lambda: torch.full((1, 4, 8, 8), float("nan")))
+    monkeypatch.setattr(tiny_model.vae, "encode", lambda pixels, return_dict: (nothing,))
+    with pytest.raises(GenerationError, match="the VAE returned not-a-number"):
+        encode(tiny_model, image)

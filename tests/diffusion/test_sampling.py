@@ -20,7 +20,7 @@ from lib_rankopt.diffusion.denoiser import (
 )
 from lib_rankopt.diffusion.extra_samplers import ddim_timesteps
 from lib_rankopt.diffusion.noise import ImageNoise, start_noise
-from lib_rankopt.diffusion.samplers import Plan, plan
+from lib_rankopt.diffusion.samplers import Plan, kept_steps, plan, repainting
 from lib_rankopt.diffusion.sampling import Step, sample
 from lib_rankopt.errors import GenerationError, GenerationInterrupted
 from tests.diffusion.test_denoiser import Reference, context, net
@@ -289,3 +289,31 @@ def test_plan_scales_the_start_as_each_family_of_samplers_needs(levels: NoiseSch
     assert plan("Euler", "Automatic", 10, levels).start_scale == pytest.approx(levels.sigma_max)
     ddim = plan("DDIM", "Automatic", 10, levels)
     assert ddim.start_scale == pytest.approx(math.sqrt(1 + float(ddim.sigmas[0]) ** 2))
+
+
+@pytest.mark.parametrize("name", samplers.NAMES)
+@pytest.mark.parametrize("strength", [0.3, 1.0])
+def test_repainting_makes_the_last_steps_on_the_image(name: str, strength: float, alphas: Tensor) -> None:
+    levels = levels_for(name, alphas)
+    ours = repainting(plan(name, "Automatic", 10, levels), 10, strength, levels)
+    start, seen = torch.full(SHAPE, 0.5), []  # type: ignore[var-annotated]
+    sample(ours, guided(name, alphas), start_noise((1,), SHAPE), (1,), seen.append, start=start)
+    assert [s.index for s in seen] == list(range(ours.steps))
+    assert ours.start_scale == pytest.approx(seen[0].sigma, rel=1e-4)
+    if name != "DPM fast":
+        assert ours.steps == min(kept_steps(10, strength), 9 if name == "DDIM" else 10)
+
+
+@pytest.mark.parametrize(("steps", "strength", "expected"), [(20, 0.75, 16), (20, 1.0, 20), (20, 0.01, 1), (30, 0.5, 16), (7, 0.999, 7)])
+def test_kept_steps_are_the_webuis(steps: int, strength: float, expected: int) -> None:
+    t_enc = int(min(strength, 0.999) * steps)  # its setup_img2img_steps, and it slices the levels at steps - t_enc - 1
+    assert kept_steps(steps, strength) == expected == len(range(steps + 1)[steps - t_enc - 1 :]) - 1
+
+
+def test_repainting_with_euler_equals_k_diffusion_called_directly(alphas: Tensor, levels: NoiseSchedule) -> None:
+    sigmas = kdiffusion.module("external").CompVisDenoiser(Reference(alphas), quantize=False).get_sigmas(STEPS)[STEPS - 5 :]
+    start, noise = torch.linspace(-1, 1, 256).reshape(SHAPE), start_noise(SEEDS, SHAPE)
+    expected = k_diffusion_directly("sample_euler", alphas, sigmas, noise + start / sigmas[0])
+    ours = repainting(plan("Euler", "Automatic", STEPS, levels), STEPS, 0.5, levels)
+    found = sample(ours, guided("Euler", alphas), noise, SEEDS, start=start)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -260,6 +260,46 @@ class HostConformance:
         }
         assert {key: fields[key] for key in expected} == expected
 
+    # img2img
+
+    def test_an_image_is_repainted_by_its_strength(self, host: Host, request_of: RequestOf) -> None:
+        request = request_of(seeds=SEEDS)
+        (start, *_) = (image.image for image in host.generate(request))
+        far = {}
+        for strength in (0.1, 0.5, 1.0):
+            changed = replace(request, seeds=(7, 8, 9), init_image=start, denoising_strength=strength)
+            images = list(host.generate(changed))
+            assert [image.index for image in images] == [0, 1, 2]
+            assert differ(images[0], images[1]) or strength < 0.5
+            assert f"Denoising strength: {strength:g}" in images[0].parameters
+            far[strength] = np.mean([np.abs(pixels(image) - np.asarray(start, dtype=np.int16)).mean() for image in images])
+        assert far[0.1] < far[0.5] < far[1.0]
+
+    def test_latents_are_the_noise_that_an_image_gets(self, host: Host, request_of: RequestOf) -> None:
+        (start,) = (image.image for image in host.generate(request_of()))
+        request = request_of(seeds=SEEDS, init_image=start, batch_size=2)
+        latents = noise_for(host, request)
+        own, given = list(host.generate(request)), list(host.generate(replace(request, latents=latents)))
+        turned = list(host.generate(replace(request, latents=latents.flip(0))))
+        for one, same, other in zip(own, given, turned, strict=True):
+            assert_same_picture(one, same)
+            assert torch.equal(same.latent, latents[same.index])
+            assert differ(one, other) or one.index == 1
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"init_image": Image.new("RGB", (8, 8))}, r"init_image is RGB of \(8, 8\), but must be RGB of"),
+            ({"init_image": "a.png"}, "init_image is None of None"),
+            ({"init_image": Image.new("RGB", (64, 64)), "denoising_strength": 0.0}, "denoising_strength is 0"),
+            ({"init_image": Image.new("RGB", (64, 64)), "denoising_strength": 1.5}, "denoising_strength is 1.5"),
+            ({"init_image": Image.new("RGB", (64, 64)), "denoising_strength": None}, "denoising_strength is None"),
+        ],
+    )
+    def test_an_image_that_cannot_be_repainted_is_named(self, host: Host, request_of: RequestOf, changes: dict, said: str) -> None:
+        with pytest.raises(InvalidInputError, match=said):
+            host.validate(request_of(**changes))
+
     # progress and interruption
 
     def test_progress_rises_to_one_and_counts_images(self, host: Host, request_of: RequestOf) -> None:

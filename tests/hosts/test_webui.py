@@ -36,7 +36,8 @@ def webui() -> Iterator[Any]:
     with standin("call_queue", "processing", "progress", "scripts", "sd_models") as modules:
         from lib_rankopt.hosts.webui.script import RankOptimizeScript
 
-        modules.scripts.scripts_txt2img.scripts.append(RankOptimizeScript())
+        for runner in (modules.scripts.scripts_txt2img, modules.scripts.scripts_img2img):
+            runner.scripts.append(RankOptimizeScript())
         yield modules
 
 
@@ -44,7 +45,7 @@ def webui() -> Iterator[Any]:
 def host(webui: Any) -> Any:
     from lib_rankopt.hosts.webui.host import WebuiHost
 
-    return WebuiHost(lambda: [0])
+    return WebuiHost(lambda _is_img2img: [0])
 
 
 class TestContract(HostConformance):

@@ -80,7 +80,7 @@ def test_the_form_of_txt2img_comes_in(page: Any, modules: Any) -> None:
     assert received(page, modules, "txt2img", *(value for value, _ in FORM.values())) == {
         "rankopt_prompt": "a fox", "rankopt_neg_prompt": "blue", "rankopt_styles": ["oil"], "rankopt_steps": 13,
         "rankopt_sampler": "Euler a", "rankopt_scheduler": "Karras", "rankopt_cfg_scale": 3.5, "rankopt_width": 72,
-        "rankopt_height": 64,
+        "rankopt_height": 64, "rankopt_init_image": None,
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ def test_images_are_those_of_txt2img_to_the_last_bit(webui: Webui, sampler: str,
     assert len(set(found["ours"])) == 3
 
 
+@pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DPM++ 2M", "DPM++ SDE", "DDIM"])
+@pytest.mark.parametrize("strength", [0.4, 1.0])
+def test_images_from_an_image_are_those_of_img2img_to_the_last_bit(webui: Webui, sampler: str, strength: float) -> None:
+    body = {"prompt": "a 3d owl", "seed": 41, "count": 3, "steps": 6, "sampler": sampler, "given": True, "strength": strength}
+    found = webui.call("POST", "rankopt-test/compare", body)
+    assert found["ours"] == found["plain"]
+    assert len(set(found["ours"])) == 3
+
+
 PROMPTS = ["a 3d fox <lora:strange:1>", "a [3d:sticker:0.5] fox", "a 3d fox AND a sticker owl", "a 3d fox BREAK on blue"]
 
 
@@ -91,6 +101,30 @@ def test_rounds_are_ranked_and_saved_where_the_webui_saves(webui: Webui) -> None
         assert image.size == (64, 64)
         assert "Sampler: DPM++ 2M" in image.info["parameters"]
     assert (webui.data / "rankopt/rankopt.sqlite3").is_file()
+
+
+def test_rounds_start_from_an_image(webui: Webui) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (80, 64), (240, 230, 20)).save(file, "PNG")
+    request = urllib.request.Request(webui.url + "rankopt/v1/images", file.getvalue(), {"Content-Type": "image/png"})
+    with urllib.request.urlopen(request) as answer:
+        image = json.load(answer)["image"]
+    outputs = webui.data / "outputs/img2img-images"
+    before = set(outputs.rglob("*.png"))
+    # five images, two at once: the last batch is smaller than the others
+    study = new_study(webui, init_image=image, denoising_strength=0.3, candidates=5, batch_size=2)
+    view = next_round(webui, study)
+    assert view["status"] == "ready", view["error"]
+    rank(webui, study, view)
+    assert next_round(webui, study)["status"] == "ready"
+    saved = set(outputs.rglob("*.png")) - before
+    assert len(saved) >= 9
+    for path in saved:
+        with Image.open(path) as made:
+            assert np.abs(np.asarray(made, dtype=int).mean((0, 1)) - (240, 230, 20)).max() < 80
+            assert "Denoising strength: 0.3" in made.info["parameters"]
+            assert f"[{study}]" in made.info["parameters"]
+            assert "rankopt-latent" in made.info
 
 
 def test_a_saved_png_reproduces_its_image_in_txt2img(webui: Webui) -> None:

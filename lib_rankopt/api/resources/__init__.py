@@ -4,8 +4,9 @@ from fastapi import APIRouter
 
 from lib_rankopt.api.resources import answers, automatic, blind, host, images, progress, rounds, static, studies
 
-ROUTERS: tuple[APIRouter, ...] = tuple(
-    module.router for module in (host, studies, rounds, answers, progress, automatic, blind, images, static)
+ROUTERS: tuple[APIRouter, ...] = (
+    *(module.router for module in (host, studies, rounds, answers, progress, automatic, blind, images, static)),
+    images.uploads,
 )
 
 __all__ = ["ROUTERS"]

@@ -1,21 +1,32 @@
-"""Finished images, by the hash of their content."""
+"""Images by the hash of their content: finished ones out, and in those that a study is to start from."""
 
 from __future__ import annotations
 
 import re
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse
 
 from lib_rankopt.api.context import SERVICE, StudyService
-from lib_rankopt.api.guard import GuardedRoute
-from lib_rankopt.api.schemas import REFUSALS
+from lib_rankopt.api.guard import GuardedRoute, UploadRoute
+from lib_rankopt.api.schemas import REFUSALS, Uploaded
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.hosts import latent_text
 
 router = APIRouter(prefix="/images", tags=["images"], route_class=GuardedRoute, responses=REFUSALS)
 
+uploads = APIRouter(prefix="/images", tags=["images"], route_class=UploadRoute, responses=REFUSALS)
+
 HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@uploads.post("", response_model=Uploaded, status_code=201)
+async def put_image(request: Request, service: StudyService = SERVICE) -> JSONResponse:
+    """Keep a PNG, JPEG or WebP, the body of the request, for a study's ``init_image``."""
+    data = await request.body()
+    image = await run_in_threadpool(service.put_image, data)
+    return JSONResponse({"image": image}, status_code=201)
 
 
 @router.get("/{image}", response_class=FileResponse)

@@ -13,9 +13,13 @@ Source = str | Callable[[dict[str, Any]], Any]
 """Where a field of a form finds its value in parameters: their name of it, or a function of them all."""
 
 
-def register_tab(tab: str, fields: list[tuple[Any, Source]], paste_button: Any, prompt: Any) -> None:
-    """Let the webui paste parameters into a tab of ours, also on its ↙ button, which reads the prompt box or the last generation."""
-    infotext_utils.add_paste_fields(tab, None, fields)
+def register_tab(tab: str, image: Any, fields: list[tuple[Any, Source]], paste_button: Any, prompt: Any) -> None:
+    """Let the webui paste an image and parameters into a tab of ours.
+
+    Args:
+        paste_button: reads parameters from the ``prompt`` box, or those of the last generation where that is empty.
+    """
+    infotext_utils.add_paste_fields(tab, image, fields)
     binding = infotext_utils.ParamBinding(paste_button=paste_button, tabname=tab, source_text_component=prompt)
     infotext_utils.register_paste_params_button(binding)
 

@@ -40,12 +40,13 @@ class WebuiHost(Host):
     with a sentence that says which one is wanted.
 
     Args:
-        script_args: makes the default arguments of the webui's always-visible scripts, which takes its user interface.
+        script_args: makes the default arguments of the webui's always-visible scripts, of img2img where it is given true; it takes the
+            webui's user interface.
     """
 
     name = "webui"
 
-    def __init__(self, script_args: Callable[[], list[Any]]) -> None:
+    def __init__(self, script_args: Callable[[bool], list[Any]]) -> None:
         self._script_args = cache(script_args)
 
     def samplers(self) -> tuple[str, ...]:
@@ -120,7 +121,7 @@ class WebuiHost(Host):
         from lib_rankopt.hosts.webui.run import WebuiRun
 
         self._check_loaded(request)
-        return WebuiRun(request, self._script_args(), cancel).stream(progress)
+        return WebuiRun(request, self._script_args(request.init_image is not None), cancel).stream(progress)
 
     def _check_loaded(self, request: GenerationRequest) -> None:
         """Refuse to go on with another checkpoint than the study's.

@@ -58,6 +58,7 @@ class WebuiRun:
         self._rows = range(0)  # positions in the request of the process_images call under way
         self._batch: list[int] = []
         self._noise: PresetFirstNoise | None = None
+        self._followed: Any = None
         self._whole = False
         self._shown = 0
 
@@ -115,6 +116,10 @@ class WebuiRun:
             self._items.put(None)
 
     @property
+    def _repaints(self) -> bool:
+        return self.request.init_image is not None
+
+    @property
     def _stopped(self) -> bool:
         return self._cancel.is_set() or self._given_up.is_set()
 
@@ -122,10 +127,14 @@ class WebuiRun:
         """Run the pipeline, again with half the batch where memory ran out, until every image is there or the run was stopped."""
         first, total = 0, self._reporter.total
         size = min(self.request.batch_size, total)
-        while True:
+        while first < total:
+            size = min(size, total - first)
+            # img2img encodes its image for whole batches, so a smaller last one is a run of its own
+            stop = first + (total - first) // size * size if self._repaints else total
             try:
-                self._process(range(first, total), min(size, total - first))
-                return
+                self._process(range(first, stop), size)
+                first = stop
+                continue
             except RankOptError:
                 raise
             except Exception as error:
@@ -152,9 +161,16 @@ class WebuiRun:
 
     def _processing(self, rows: range, size: int) -> Any:
         request = self.request
-        values = {
+        kind = processing.StableDiffusionProcessingTxt2Img
+        values: dict[str, Any] = {"enable_hr": False}
+        folder, runner = shared.opts.outdir_txt2img_samples, scripts.scripts_txt2img
+        if self._repaints:
+            kind = processing.StableDiffusionProcessingImg2Img
+            values = {"init_images": [request.init_image], "denoising_strength": request.denoising_strength}
+            folder, runner = shared.opts.outdir_img2img_samples, scripts.scripts_img2img
+        values |= {
             "sd_model": shared.sd_model,
-            "outpath_samples": shared.opts.outdir_samples or shared.opts.outdir_txt2img_samples,
+            "outpath_samples": shared.opts.outdir_samples or folder,
             "prompt": [request.prompt] * len(rows),
             "negative_prompt": request.negative_prompt,
             "styles": list(request.extra.get("styles", ())),
@@ -171,13 +187,11 @@ class WebuiRun:
             "do_not_save_grid": True,
             "override_settings": options.overrides(request),
             "override_settings_restore_afterwards": True,
-            "enable_hr": False,
         }
-        kind = processing.StableDiffusionProcessingTxt2Img
         p = kind(**probes.accepted(kind, values))
         # otherwise the scripts behind txt2img's own controls overwrite seed, steps and sampler with what those controls show
         p.is_api = True
-        p.scripts = scripts.scripts_txt2img
+        p.scripts = runner
         p.script_args = list(self._script_args)
         setattr(p, RUN, self)
         return p
@@ -217,13 +231,15 @@ class WebuiRun:
             p.extra_generation_params[name] = probes.parameter_of_each([note[name] for note in notes])
 
     def sampling_begins(self, p: Any) -> None:
-        """Follow this pass of the sampler. The hook is on the sampler's instance and goes with it."""
+        """Follow the sampler. The hook is on its instance and goes with it; img2img has one sampler for all batches."""
         with self._kept_failure():
-            original, total = p.sampler.callback_state, p.steps
+            if p.sampler is self._followed:
+                return
+            self._followed, original = p.sampler, p.sampler.callback_state
 
             def callback_state(values: dict[str, Any]) -> None:
                 original(values)
-                self._step(values, total)
+                self._step(values, shared.state.sampling_steps or p.steps)  # img2img makes only the last of p.steps
 
             p.sampler.callback_state = callback_state
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 RUN = "rankopt_run"
 
 
-def runner() -> Any:
-    """The webui's txt2img scripts; made here where no user interface has made them (``--nowebui``)."""
-    found = scripts.scripts_txt2img
+def runner(is_img2img: bool) -> Any:
+    """The webui's scripts of txt2img or img2img; made here where no user interface has made them (``--nowebui``)."""
+    found = scripts.scripts_img2img if is_img2img else scripts.scripts_txt2img
     if not found.scripts:
-        found.initialize_scripts(False)
+        found.initialize_scripts(is_img2img)
     return found
 
 

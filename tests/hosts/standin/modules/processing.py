@@ -52,6 +52,21 @@ class StableDiffusionProcessingTxt2Img:
         self.sampler = None
 
 
+@dataclass
+class StableDiffusionProcessingImg2Img(StableDiffusionProcessingTxt2Img):
+    """What is asked for, from an image; its one sampler serves all batches."""
+
+    init_images: list | None = None
+    denoising_strength: float = 0.75
+
+    def init(self):
+        pixels = torch.from_numpy(np.asarray(self.init_images[0], dtype=np.float32).copy()).permute(2, 0, 1)[None] / 63.75 - 2
+        latent = torch.nn.functional.avg_pool2d(pixels, 8)
+        self.init_latent = torch.cat([latent, latent[:, :1]], dim=1).repeat(self.batch_size, 1, 1, 1)
+        self.sampler = Sampler()
+        self.extra_generation_params["Denoising strength"] = self.denoising_strength
+
+
 class Sampler:
     """Moves the noise towards a picture that hangs on the prompt, adding noise where the sampler's name ends in " a"."""
 
@@ -62,9 +77,14 @@ class Sampler:
     def sample(self, p, x):
         word = torch.Generator().manual_seed(zlib.crc32(f"{p.prompts[0]}|{p.negative_prompt}|{p.scheduler}|{shared.opts.sd_vae}".encode()))
         target = torch.randn(x.shape[1:], generator=word)
-        last = x
+        last, steps = x, p.steps
+        if (init := getattr(p, "init_latent", None)) is not None:
+            steps = int(min(p.denoising_strength, 0.999) * p.steps) + 1
+            assert len(init) == len(x), "the image was encoded for another batch"
+            last = init + x * p.denoising_strength * 0.8 ** (p.steps - steps)
+        shared.state.sampling_steps = steps
         try:
-            for i in range(p.steps):
+            for i in range(steps):
                 denoised = 0.6 * target * min(p.cfg_scale, 10.0) / 10.0 + 0.6 * last
                 self.callback_state({"x": x, "i": i, "denoised": denoised})
                 last = last + (denoised - last) * 0.2
@@ -93,6 +113,8 @@ def process_images(p):
 
 def process_images_inner(p):
     """Run them under the options that hold now."""
+    if hasattr(p, "init"):
+        p.init()
     for n in range(p.n_iter):
         p.iteration = n
         shared.state.skipped = False
@@ -104,7 +126,7 @@ def process_images_inner(p):
         p.rng = rng.ImageRNG((shared.sd_model.latent_channels, p.height // 8, p.width // 8), p.seeds)
         p.scripts.call("before_process_batch", p, batch_number=n, prompts=p.prompts, seeds=p.seeds, subseeds=p.subseeds)
         x = p.rng.next()
-        p.sampler = Sampler()
+        p.sampler = p.sampler or Sampler()
         p.scripts.call("process_before_every_sampling", p, x=x, noise=x, c=None, uc=None)
         samples = p.sampler.sample(p, x)
         p.scripts.call("post_sample", p, samples)

@@ -42,3 +42,4 @@ class ScriptRunner:
 
 
 scripts_txt2img = ScriptRunner()
+scripts_img2img = ScriptRunner()

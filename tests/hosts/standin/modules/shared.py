@@ -30,7 +30,7 @@ class Options:
         self.CLIP_stop_at_last_layers, self.sd_vae, self.eta_noise_seed_delta = 1, "Automatic", 0
         self.data = {}
         self.outdir_samples = self.outdir_grids = ""
-        self.outdir_txt2img_samples = self.outdir_txt2img_grids = paths.data_path
+        self.outdir_txt2img_samples = self.outdir_img2img_samples = paths.data_path
         self.sd_model_checkpoint = "model.safetensors"
 
     def add_option(self, key, info):
@@ -59,6 +59,7 @@ class State:
         self.interrupted = self.skipped = self.stopping_generation = False
         self.job = ""
         self.job_count = -1
+        self.sampling_steps = 0
         self.seen = []
 
     def begin(self, job="(unknown)"):
