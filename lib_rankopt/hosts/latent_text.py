@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK = "rankopt-latent"
-_SIGNATURE, _END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
+_SIGNATURE, _HEAD, _END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\x0dIHDR", b"\0\0\0\0IEND\xaeB`\x82"
+_AFTER_HEAD = 8 + 4 + 4 + 13 + 4
 _LINE = re.compile(r"rankopt-latent 1 (\d{1,4})x(\d{1,4})x(\d{1,4}) f16 ([0-9a-f]{16}) ([A-Za-z0-9+/]+={0,2})")
 _MOST_CHANNELS, _MOST_SIDE = 64, 1024
 _SHELL = 0.2  # how far the norm may be from √d: noise blended by hand is still a start
@@ -39,12 +40,11 @@ def into_png(png: bytes, latent: Tensor) -> bytes:
     Raises:
         InvalidInputError: no PNG, or one that is cut off.
     """
-    end = png.rfind(_END)
-    if not png.startswith(_SIGNATURE) or end < 0:
+    if not png.startswith(_SIGNATURE + _HEAD) or not png.endswith(_END):
         raise InvalidInputError("The file is no whole PNG.")
     body = b"tEXt" + CHUNK.encode() + b"\0" + encode(latent).encode()
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return png[:end] + chunk + png[end:]
+    return png[:_AFTER_HEAD] + chunk + png[_AFTER_HEAD:]  # before the pixels, where readers look first
 
 
 def decode(text: str) -> Tensor:

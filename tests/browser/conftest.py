@@ -103,3 +103,11 @@ def board(open_board: object, shared_server: Server) -> Board:
     board.new_study("a quiet valley at dawn")
     board.wait_ready()
     return board
+
+
+@pytest.fixture
+def home(open_board: object, shared_server: Server) -> Board:
+    """A page before any study."""
+    board: Board = open_board(shared_server.url)  # type: ignore[operator]
+    board.open()
+    return board

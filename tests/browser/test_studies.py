@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import urllib.request
+from pathlib import Path
+
+from PIL import Image
+
 from tests.browser.board import Board
 
 
@@ -28,6 +34,38 @@ def test_look_back_and_branch(board: Board):
     board.press("Enter")
     board.wait_round(2)
     assert len(board.api(f"studies/{parent}/rounds")) == 3
+
+
+def test_an_image_is_taken_along_with_its_latent(board: Board, tmp_path: Path):
+    board.wait_round(1)
+    board.press("e")
+    assert "rank one first" in board.page.inner_text(".ro-toasts")
+    board.press("3", "e")
+    board.page.wait_for_selector(".ro-chosen")
+    assert board.page.locator("[data-command^=send_]").count() == 0  # only the webui has tabs to send to
+    with board.page.expect_download() as download:
+        board.page.click("a[download]")
+    download.value.save_as(tmp_path / "image.png")
+    with Image.open(tmp_path / "image.png") as image:
+        assert image.info["rankopt-latent"].startswith("rankopt-latent 1 4x")
+    board.press("Escape")
+    board.press("z", "e")  # from the viewer too
+    board.page.wait_for_selector(".ro-chosen")
+
+
+def test_a_study_starts_from_a_picture(home: Board, tmp_path: Path):
+    Image.new("RGB", (90, 60), (250, 240, 20)).save(tmp_path / "start.png")
+    page = home.page
+    page.click("#rankopt_init_image_settings button, #rankopt_init_image_settings .label-wrap")
+    page.set_input_files("#rankopt_init_image input[type=file]", str(tmp_path / "start.png"))
+    page.wait_for_selector("#rankopt_init_image img")
+    home.new_study("a valley")
+    home.wait_round(1)
+    settings = home.api(f"studies/{home.study}")["settings"]
+    assert settings["denoising_strength"] == 0.75
+    with urllib.request.urlopen(f"{home.url}rankopt/v1/images/{settings['init_image']}") as answer:
+        kept = Image.open(io.BytesIO(answer.read()))
+    assert (kept.size, kept.getpixel((0, 0))) == ((90, 60), (250, 240, 20))
 
 
 def test_start_and_now_slider(board: Board):

@@ -109,15 +109,25 @@ def test_the_page_loads_the_board_and_nothing_from_afar(tmp_path):
 @pytest.mark.parametrize(
     ("path", "headers"),
     [
-        ("gradio_api/upload", {}), ("upload", {}), ("queue/join", {"origin": "http://evil.example"}),
+        ("gradio_api/upload", {"origin": "http://evil.example"}), ("upload", {"sec-fetch-site": "cross-site"}),
+        ("queue/join", {"origin": "http://evil.example"}),
         ("gradio_api/queue/join", {"sec-fetch-site": "cross-site"}), ("queue/join", {"host": "evil.example"}),
     ],
 )  # fmt: skip
-def test_gradios_routes_take_no_uploads_and_nothing_from_other_sites(tmp_path, path, headers):
+def test_gradios_routes_take_nothing_from_other_sites(tmp_path, path, headers):
     client = TestClient(build_page(FakeService(tmp_path), info=HOST_INFO), base_url="http://localhost:7861")
     answer = client.post(f"/{path}", files={"files": b"x" * 1000}, headers=headers)
     assert answer.status_code == 403
     assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+
+
+def test_uploads_are_pictures_in_size(tmp_path):
+    client = TestClient(build_page(FakeService(tmp_path), info=HOST_INFO), base_url="http://localhost:7861")
+    paths = ("upload", "gradio_api/upload")
+    assert 200 in {client.post(f"/{path}", files={"files": b"x" * 1000}).status_code for path in paths}
+    for path in paths:
+        assert client.post(f"/{path}", content=b"", headers={"content-length": str(2**26)}).status_code == 413
+        assert client.post(f"/{path}", content=iter([b"x"])).status_code == 411
 
 
 def test_a_chosen_model_brings_its_own_size_and_guidance():
