@@ -6,7 +6,7 @@ import io
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.browser.board import Board
 from tests.webui.conftest import Webui
+from tests.webui.proxy import behind_prefix
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.browser]
 # the webui asks for a script from afar and has two page errors of its own on Generate; see them with extensions off
@@ -217,3 +218,20 @@ def test_a_model_that_was_switched_is_asked_about(board: Board, webui: Webui) ->
     board.wait_round(3)  # a branch after the second round
     assert page.evaluate("rankopt.board.state.data.study.settings.model") == "other.safetensors"
     webui.call("POST", "sdapi/v1/options", {"sd_model_checkpoint": "pocket.safetensors"})
+
+
+# -- other ways to start it
+def test_it_works_behind_a_path_prefix(page: Any, start_webui: Callable[..., Webui]) -> None:
+    webui = start_webui("--subpath", "sd", "--medvram")
+    with behind_prefix(webui.url, "sd") as url:
+        board = Board(page, url)
+        open_tab(board)
+        for side in ("width", "height"):
+            page.fill(f"#rankopt_{side} input[type=number]", "64")
+        page.fill("#rankopt_steps input[type=number]", "4")
+        board.new_study("a 3d fox")
+        board.wait_round(1)
+        board.press("2", "Enter")
+        board.wait_round(2)
+        board.settled()
+        assert [one["status"] for one in board.rounds()] == ["answered", "ready"]
