@@ -25,11 +25,14 @@ PROMPT = "a 3d fox on a blue background"
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--url", default="http://127.0.0.1:7860")
+    parser.add_argument("--url", help="of the running webui")
     parser.add_argument("--size", type=int, default=64, help="pixels a side")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
+    if not given.url:
+        print("not measured: start a webui with --api and this extension, and give its --url")
+        return 0
     result = measure(given.url.rstrip("/"), given.size, given.repeats)
     if given.json:
         print(json.dumps(result))
