@@ -48,7 +48,7 @@
     /** Go on with an image elsewhere: in the webui's other tabs, or as a file. */
     ns.openUse = function (state, id) {
         const round = state.shown;
-        const wanted = id || (state.tiers[0] || [])[0] || (round && round.incumbent);
+        const wanted = id || (state.tiers[0] || [])[0] || (round && !state.open && round.incumbent); // an open round does not tell its incumbent
         const candidate = round && round.candidates.find((one) => one.id === wanted && one.image);
         if (!candidate) {
             ns.toast('Choose an image with the arrow keys, or rank one first.');

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from lib_rankopt.ui.settings import Form
 
 if TYPE_CHECKING:
     from lib_rankopt.studies.service import StudyService
+
+log = logging.getLogger("rankopt.ui")
 
 TAB = "rankopt"
 # Names of the parameters, and the ends of the ids that the webui's own tabs give to the components that hold them.
@@ -78,6 +81,9 @@ class Exchange:
         webui.register_tab(TAB, form.components["settings.init_image"], fields, paste, form.components["settings.prompt"])
         for source, button in self._buttons.items():
             inputs, send = self.sending_in(source, fields)
+            if not inputs:  # a webui that calls its components otherwise: the rest of the tab must not suffer
+                log.warning("the settings of %s cannot be sent to Rank-Optimize: this webui has other components", source)
+                continue
             outputs = [component for component, _ in fields]
             event = button.click(fn=send, inputs=inputs, outputs=outputs, show_progress=False)
             compat.run_script(event.then, _GO, [])
@@ -89,7 +95,8 @@ class Exchange:
             source: ``txt2img`` or ``img2img``, whose form is read, or ``pnginfo``, whose infotext is.
         """
         if source == "pnginfo":
-            return [self._met[_INFOTEXT]], lambda text: _updates(fields, _numbers(webui.parse(text)))
+            met = [self._met[_INFOTEXT]] if _INFOTEXT in self._met else []
+            return met, lambda text: _updates(fields, _numbers(webui.parse(text)))
         known = {**_IN_FORMS, **_IN_IMG2IMG}
         names = [name for name, end in known.items() if f"{source}_{end}" in self._met]
         inputs = [self._met[f"{source}_{known[name]}"] for name in names]

@@ -93,6 +93,17 @@ def test_parameters_of_png_info_come_in(page: Any, modules: Any) -> None:
     assert "rankopt_seed" not in received(page, modules, "pnginfo", text.replace("Rank-Optimize study", "Study"))
 
 
+def test_a_webui_with_other_components_keeps_its_tab(modules: Any, caplog: pytest.LogCaptureFixture) -> None:
+    from lib_rankopt.ui.exchange import Exchange
+
+    exchange = Exchange(lambda: None)  # type: ignore[arg-type, return-value]
+    with gr.Blocks():
+        for name in ("extras_tab", "txt2img_send_to_extras"):
+            exchange.after_component(gr.Button(), elem_id=name)
+        build_tab(HOST_INFO, extend=exchange.connect)
+    assert [record.args for record in caplog.records] == [("pnginfo",), ("txt2img",)]
+
+
 def test_an_image_goes_out(page: Any, modules: Any) -> None:
     image, text = page.exchange._read("there")
     assert (image.size, text) == ((8, 8), "a fox\nSteps: 3")
