@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{IMAGES} images of {given.size} px, {STEPS} steps, {given.repeats} times each; seconds, fastest and median")
     print(f"  txt2img, batch {IMAGES}: {result['txt2img']:.2f}  {result['txt2img_median']:.2f}")
     print(f"  a round:          {result['round']:.2f}  {result['round_median']:.2f}")
-    print(f"ratio {result['ratio']:.3f} of txt2img (medians {result['ratio_median']:.3f}); the webui holds {result['held_mib']:.0f} MiB at the end")
+    print(f"ratio {result['ratio']:.3f} of txt2img (medians {result['ratio_median']:.3f})")
+    print(f"the webui holds {result['held_mib']:.0f} MiB at the end")
     return 0
 
 
