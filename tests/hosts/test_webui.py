@@ -118,6 +118,68 @@ def test_another_checkpoint_is_said_and_not_loaded(host: Any, request_of: Reques
         list(host.generate(request_of(model="other.safetensors")))
 
 
+def test_the_choice_in_forges_menu_counts_before_it_is_loaded(
+    host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = {"checkpoint_info": webui.sd_models.checkpoint_aliases["other.safetensors"]}
+    monkeypatch.setattr(webui.sd_models.model_data, "forge_loading_parameters", waiting, raising=False)
+    assert host.identity().name == "other.safetensors"
+    assert host.models() == ("other.safetensors", "model.safetensors")
+    with pytest.raises(ModelError, match=r"has other\.safetensors loaded"):
+        list(host.generate(request_of(model="model.safetensors")))
+
+
+def test_a_refreshed_list_has_the_loaded_checkpoint_once(host: Any, webui: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = {title: SimpleNamespace(**vars(info)) for title, info in webui.sd_models.checkpoints_list.items()}
+    monkeypatch.setattr(webui.sd_models, "checkpoints_list", listed)
+    assert host.models() == ("model.safetensors", "other.safetensors")
+
+
+def test_a_model_of_forge_says_its_latents_and_its_prediction(host: Any, webui: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = SimpleNamespace(prediction_type="v_prediction")
+    parts = SimpleNamespace(vae=SimpleNamespace(latent_channels=16), unet=SimpleNamespace(model=SimpleNamespace(predictor=predictor)))
+    model = SimpleNamespace(forge_objects=parts, sd_checkpoint_info=webui.shared.sd_model.sd_checkpoint_info)
+    monkeypatch.setattr(webui.shared, "sd_model", model)
+    assert host.latent_shape(64, 128) == (16, 16, 8)
+    assert host.identity().prediction_type == "v_prediction"
+    waiting = {"checkpoint_info": webui.sd_models.checkpoint_aliases["other.safetensors"]}
+    monkeypatch.setattr(webui.sd_models.model_data, "forge_loading_parameters", waiting, raising=False)
+    for before in (model, SimpleNamespace()):  # another one, and none yet
+        monkeypatch.setattr(webui.shared, "sd_model", before)
+        assert host.latent_shape(64, 64) == (4, 8, 8)
+        assert host.identity().prediction_type == "epsilon"
+
+
+def test_latents_of_a_run_in_inference_mode_are_ordinary_tensors(
+    host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webui.processing, "process_images", torch.inference_mode()(webui.processing.process_images))
+    (image,) = host.generate(request_of())
+    assert not image.latent.is_inference()
+
+
+def test_on_forge_the_pipeline_runs_on_its_main_thread_and_errors_come_back(
+    host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[threading.Thread] = []
+
+    def run_and_wait_result(work: Any) -> None:
+        def loop() -> None:
+            ran.append(threading.current_thread())
+            work()  # where Forge's own loop would end, so nothing may be raised
+
+        thread = threading.Thread(target=loop, name="main")
+        thread.start()
+        thread.join()
+
+    monkeypatch.setitem(sys.modules, "modules_forge.main_thread", SimpleNamespace(run_and_wait_result=run_and_wait_result))
+    assert len(list(host.generate(request_of()))) == 1
+    monkeypatch.setattr(webui.processing, "process_images", lambda _p: webui.shared.nothing_of_this_name)
+    with pytest.raises(GenerationError, match="nothing_of_this_name"):
+        list(host.generate(request_of()))
+    assert [thread.name for thread in ran] == ["main", "main"]
+
+
 def test_the_page_opens_without_a_checkpoint(host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webui.sd_models, "checkpoints_list", {})
     monkeypatch.setattr(webui.sd_models, "checkpoint_aliases", {})

@@ -60,7 +60,8 @@ class WebuiHost(Host):
 
     def models(self) -> tuple[str, ...]:
         current = self._current()
-        others = (info.name for info in sd_models.checkpoints_list.values() if info is not current)
+        # by name: a refreshed list has new objects
+        others = (info.name for info in sd_models.checkpoints_list.values() if not current or info.name != current.name)
         return ((current.name,) if current else ()) + tuple(others)
 
     def loaded(self) -> str | None:
@@ -78,14 +79,13 @@ class WebuiHost(Host):
         info = self._info(model)
         if info.sha256 is None:
             info.calculate_shorthash()
-        prediction = "v_prediction" if getattr(shared.sd_model, "parameterization", "eps") == "v" else "epsilon"
+        prediction = "v_prediction" if _is_of(shared.sd_model, info) and probes.predicts_v(shared.sd_model) else "epsilon"
         return ModelIdentity(info.name, info.sha256 or info.hash, _family(info), prediction)
 
     def latent_shape(self, width: int, height: int, model: str | None = None) -> tuple[int, int, int]:
         check_size(width, height)
-        self._info(model)
-        channels = int(getattr(shared.sd_model, "latent_channels", 4))
-        return channels, height // _FACTOR, width // _FACTOR
+        loaded = shared.sd_model if _is_of(shared.sd_model, self._info(model)) else None
+        return probes.latent_channels(loaded), height // _FACTOR, width // _FACTOR
 
     def initial_noise(self, seeds: tuple[int, ...], shape: tuple[int, int, int]) -> Tensor:
         noise: Tensor = rng.ImageRNG(shape, list(seeds)).next()
@@ -140,7 +140,7 @@ class WebuiHost(Host):
     def _current(self) -> Any:
         """The loaded checkpoint, or the one that is going to be loaded; ``None`` where there is no checkpoint at all."""
         model = sd_models.model_data.sd_model
-        info = getattr(model, "sd_checkpoint_info", None)
+        info = probes.waiting_checkpoint(sd_models.model_data) or getattr(model, "sd_checkpoint_info", None)
         if info is not None:
             return info
         chosen = sd_models.get_closet_checkpoint_match(shared.opts.sd_model_checkpoint or "")
@@ -167,10 +167,16 @@ class WebuiHost(Host):
         return Path(info.filename).name == "pocket.safetensors" and info.sha256 == _pocket_sha256()
 
 
+def _is_of(model: Any, info: Any) -> bool:
+    """Whether the model in memory is that checkpoint's: Forge has an earlier one, or an empty one, until its next run."""
+    own = getattr(model, "sd_checkpoint_info", None)
+    return own is not None and bool(own.filename == info.filename)
+
+
 def _family(info: Any) -> str:
     """``sd1``, ``sd2``, ``sdxl`` or ``sd3``: of the loaded model, or by the names in the file, so that nothing is loaded to know it."""
     model = sd_models.model_data.sd_model
-    if getattr(model, "sd_checkpoint_info", None) is info:
+    if _is_of(model, info):
         return next((name for name in ("sdxl", "sd3", "sd2") if getattr(model, f"is_{name}", False)), "sd1")
     if not info.is_safetensors:
         return "sd1"

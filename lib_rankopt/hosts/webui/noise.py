@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lib_rankopt.errors import InvalidInputError
@@ -49,7 +50,8 @@ class PresetFirstNoise:
             return noise
         if self._latents is not None:
             noise = self._latents.to(noise.device, noise.dtype, copy=True)
-        self.first = noise.detach().float().cpu().clone()
+        with torch.inference_mode(False):  # Forge samples in inference mode; what is made in it cannot be changed outside
+            self.first = noise.detach().float().cpu().clone()
         return noise
 
     def of_next_image(self) -> Tensor | None:

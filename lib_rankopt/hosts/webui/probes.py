@@ -41,6 +41,24 @@ def parameter_of_each(values: list[str]) -> Any:
     return values if optional("modules.sd_schedulers") else None
 
 
+def waiting_checkpoint(model_data: Any) -> Any:
+    """The checkpoint that Forge's menu shows: its next run loads it, and until then another one is in memory. ``None`` in the original."""
+    return (getattr(model_data, "forge_loading_parameters", None) or {}).get("checkpoint_info")
+
+
+def latent_channels(model: Any) -> int:
+    """Channels of a model's latents; Forge says them at its VAE. Without a model they are those of Stable Diffusion."""
+    vae = getattr(getattr(model, "forge_objects", None), "vae", None)
+    return int(getattr(vae, "latent_channels", None) or getattr(model, "latent_channels", None) or 4)
+
+
+def predicts_v(model: Any) -> bool:
+    """Whether a model predicts the velocity; Forge says so at its UNet."""
+    unet = getattr(getattr(model, "forge_objects", None), "unet", None)
+    kind = getattr(getattr(getattr(unet, "model", None), "predictor", None), "prediction_type", None)
+    return (kind or getattr(model, "parameterization", "eps")) in ("v", "v_prediction")
+
+
 def on_host_thread(work: Callable[[], T]) -> T:
     """Run model work where this host wants it: on Forge's main thread, anywhere in the original.
 
