@@ -129,6 +129,25 @@ def test_the_choice_in_forges_menu_counts_before_it_is_loaded(
         list(host.generate(request_of(model="model.safetensors")))
 
 
+def test_a_checkpoint_that_is_chosen_during_a_run_ends_it(
+    host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = webui.processing.Sampler.sample
+    other = SimpleNamespace(**vars(webui.shared.sd_model))
+    other.sd_checkpoint_info = webui.sd_models.checkpoint_aliases["other.safetensors"]
+
+    def sample(self: Any, p: Any, x: Any) -> Any:
+        made = original(self, p, x)
+        monkeypatch.setattr(webui.shared, "sd_model", other)
+        return made
+
+    monkeypatch.setattr(webui.processing.Sampler, "sample", sample)
+    got = []
+    with pytest.raises(ModelError, match=r"changed to other\.safetensors .* Choose model\.safetensors"):
+        got.extend(host.generate(request_of(seeds=SEEDS, batch_size=1)))
+    assert len(got) <= 1
+
+
 def test_a_refreshed_list_has_the_loaded_checkpoint_once(host: Any, webui: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = {title: SimpleNamespace(**vars(info)) for title, info in webui.sd_models.checkpoints_list.items()}
     monkeypatch.setattr(webui.sd_models, "checkpoints_list", listed)

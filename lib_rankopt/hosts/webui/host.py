@@ -121,7 +121,8 @@ class WebuiHost(Host):
         from lib_rankopt.hosts.webui.run import WebuiRun
 
         self._check_loaded(request)
-        return WebuiRun(request, self._script_args(request.init_image is not None), cancel).stream(progress)
+        checkpoint = self._info(request.model).filename
+        return WebuiRun(request, self._script_args(request.init_image is not None), cancel, checkpoint).stream(progress)
 
     def _check_loaded(self, request: GenerationRequest) -> None:
         """Refuse to go on with another checkpoint than the study's.

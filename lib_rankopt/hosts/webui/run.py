@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from modules import call_queue, paths, processing, progress, scripts, sd_samplers_common, shared
 
 from lib_rankopt.diffusion.memory import is_out_of_memory
-from lib_rankopt.errors import GenerationError, GenerationInterrupted, RankOptError
+from lib_rankopt.errors import GenerationError, GenerationInterrupted, ModelError, RankOptError
 from lib_rankopt.hosts.base import GeneratedImage, GenerationRequest, Progress
 from lib_rankopt.hosts.reporter import Reporter
 from lib_rankopt.hosts.webui import options, probes, saving
@@ -44,10 +44,14 @@ class WebuiRun:
         request: already validated.
         script_args: defaults of all always-visible scripts, as the webui's own API builds them.
         cancel: stops the run, also while it waits in the queue.
+        checkpoint: file of the model that makes the images.
     """
 
-    def __init__(self, request: GenerationRequest, script_args: list[Any], cancel: threading.Event | None) -> None:
+    def __init__(
+        self, request: GenerationRequest, script_args: list[Any], cancel: threading.Event | None, checkpoint: str
+    ) -> None:
         self.request = request
+        self._checkpoint = checkpoint
         self._script_args = script_args
         self._cancel = cancel or threading.Event()
         self._items: queue.Queue[Item] = queue.Queue()
@@ -212,11 +216,16 @@ class WebuiRun:
             saving.preset(p, self._noise)
 
     def _check_unchanged(self, p: Any) -> None:
-        """Refuse a batch in which another extension has moved or replaced what a study compares.
+        """Refuse a batch with another checkpoint, or one in which another extension has moved or replaced what a study compares.
 
         Raises:
-            GenerationError: which extension that may be.
+            ModelError: which checkpoint is there. GenerationError: which extension that may be.
         """
+        # chosen while the run waited in the queue; Forge loads what is chosen between two batches, too
+        loaded = getattr(shared.sd_model, "sd_checkpoint_info", None)
+        if loaded is not None and loaded.filename != self._checkpoint:
+            wanted = Path(self._checkpoint).name
+            raise ModelError(f"The checkpoint was changed to {loaded.name} before the round was done. Choose {wanted} and try again.")
         if list(p.seeds) != [self.request.seeds[i] for i in self._batch]:
             raise GenerationError("Another extension changed the seeds or the order of the images; switch it off while you rank.")
         if len(set(p.prompts)) > 1 or len(set(p.negative_prompts)) > 1:
