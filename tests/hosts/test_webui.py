@@ -494,6 +494,21 @@ def test_a_vae_that_is_gone_is_named(host: Any, opts: Any, monkeypatch: pytest.M
     assert len(list(host.generate(request_of(extra={"options": {"sd_vae": "there.pt"}})))) == 1
 
 
+def test_forges_vae_and_text_encoders_stay_with_a_study(
+    host: Any, opts: Any, webui: Any, monkeypatch: pytest.MonkeyPatch, request_of: RequestOf
+) -> None:
+    name, there, lost = "forge_additional_modules", "/models/VAE/there.pt", "/models/text_encoder/lost.pt"
+    monkeypatch.setitem(opts.data_labels, name, webui.shared.OptionInfo([]))
+    monkeypatch.setattr(opts, name, [there], raising=False)
+    monkeypatch.setitem(sys.modules, "modules_forge.main_entry", SimpleNamespace(module_list={"there.pt": there}))
+    pinned = host.pin(request_of())
+    monkeypatch.setattr(opts, name, [])
+    assert len(list(host.generate(pinned))) == 1
+    assert webui.processing.runs[-1].override_settings == {name: [there]}
+    with pytest.raises(ModelError, match=r"made with lost\.pt, which is not there"):
+        list(host.generate(request_of(extra={"options": {name: [there, lost]}})))
+
+
 def test_other_extensions_that_change_prompts_or_order_are_named(host: Any, webui: Any, request_of: RequestOf) -> None:
     class Other(webui.scripts.Script):
         def before_process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:

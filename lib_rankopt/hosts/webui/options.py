@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from modules import shared
@@ -17,6 +18,8 @@ CLIP_SKIP = "CLIP_stop_at_last_layers"
 # A study has its own words for these two.
 _APART = ("sd_model_checkpoint", CLIP_SKIP)
 _NO_VAE_FILE = ("Automatic", "None")
+# Forge's VAE and text encoders, a list of files: not marked as an option of an image, as all others are.
+_MODULES = "forge_additional_modules"
 
 
 def check(extra: dict[str, Any]) -> None:
@@ -40,7 +43,7 @@ def check(extra: dict[str, Any]) -> None:
 def pinned(request: GenerationRequest) -> GenerationRequest:
     """Write styles into the prompts, and clip skip and all options that decide about an image into ``extra``."""
     styles, given = request.extra.get("styles", []), request.extra.get("options", {})
-    own = {name: value for name in _names() if isinstance(value := getattr(shared.opts, name), (str, int, float))}
+    own = {name: value for name in _names() if isinstance(value := getattr(shared.opts, name), (str, int, float, list))}
     return dataclasses.replace(
         request,
         prompt=shared.prompt_styles.apply_styles_to_prompt(request.prompt, styles),
@@ -54,7 +57,7 @@ def overrides(request: GenerationRequest) -> dict[str, Any]:
     """Return those of the request's options that the webui is set to otherwise now.
 
     Raises:
-        ModelError: the study's VAE is not there any more.
+        ModelError: the study's VAE, or one of its text encoders, is not there any more.
     """
     wanted = dict(request.extra.get("options", {}))
     if request.clip_skip is not None:
@@ -67,10 +70,15 @@ def overrides(request: GenerationRequest) -> dict[str, Any]:
     vae, module = found.get("sd_vae", "Automatic"), probes.optional("modules.sd_vae")
     if module is not None and vae not in _NO_VAE_FILE and vae not in module.vae_dict:
         raise ModelError(f"This study was made with the VAE {vae}, which is not there any more. Put it back, or start a new study.")
+    forge = probes.optional("modules_forge.main_entry")
+    files = [Path(file).name for file in found.get(_MODULES, ())] if forge is not None else []
+    if lost := [file for file in files if file not in forge.module_list]:  # Forge would go on without them
+        raise ModelError(f"This study was made with {', '.join(lost)}, which is not there any more. Put it back, or start a new study.")
     return found
 
 
 def _names() -> list[str]:
     """Names of the options that the webui writes into an image's parameters, because they decide about it."""
     labels = shared.opts.data_labels
-    return [name for name, info in labels.items() if getattr(info, "infotext", None) and name not in _APART]
+    decide = (name for name, info in labels.items() if getattr(info, "infotext", None) or name == _MODULES)
+    return [name for name in decide if name not in _APART]
