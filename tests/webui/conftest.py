@@ -2,6 +2,9 @@
 
 ``RANKOPT_WEBUI_DIR`` names an installation that starts (AUTOMATIC1111's, with its ``repositories``); its own Python is
 ``$RANKOPT_WEBUI_PYTHON``, or ``venv/bin/python`` in it. A data folder of the test's own is used: nothing of the installation is changed.
+
+Forge refuses the pocket model, because it knows Stable Diffusion by its widths: ``RANKOPT_WEBUI_CHECKPOINT`` names a checkpoint to use
+in its place.
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ from lib_rankopt.diffusion.pocket.export import export_webui
 
 ROOT = Path(__file__).resolve().parents[2]
 ON_THE_CPU = ["--skip-torch-cuda-test", "--use-cpu", "all", "--precision", "full", "--no-half", "--no-half-vae"]
+ON_THE_CPU += ["--always-cpu", "--all-in-fp32"]  # Forge's; either webui passes over what it does not know
 ALWAYS = ["--skip-prepare-environment", "--no-download-sd-model", "--disable-console-progressbars", "--skip-version-check"]
 # Do not ask a starting webui anything: a request at the wrong moment can end it. Its log says when it is there.
 READY = "Startup time:"
+CHECKPOINT = os.environ.get("RANKOPT_WEBUI_CHECKPOINT")
 
 
 class Webui:
@@ -84,7 +89,10 @@ def start_webui(installation: tuple[Path, str], tmp_path_factory: pytest.TempPat
         data = tmp_path_factory.mktemp("webui")
         for name in ("models/Stable-diffusion", "extensions"):
             (data / name).mkdir(parents=True)
-        export_webui(data / "models/Stable-diffusion")
+        if CHECKPOINT:
+            (data / "models/Stable-diffusion" / Path(CHECKPOINT).name).symlink_to(Path(CHECKPOINT).resolve())
+        else:
+            export_webui(data / "models/Stable-diffusion")
         (data / "extensions/rank-optimize").symlink_to(ROOT)
         shutil.copytree(Path(__file__).parent / "extension", data / "extensions/rankopt-test")
         with socket.socket() as one:
@@ -92,6 +100,7 @@ def start_webui(installation: tuple[Path, str], tmp_path_factory: pytest.TempPat
             port = one.getsockname()[1]
         log = data / "log.txt"
         command = [python, "-u", "launch.py", *ALWAYS, *ON_THE_CPU, "--port", str(port), "--data-dir", str(data), *options]
+        command += ["--gradio-allowed-path", str(folder)]  # Forge serves its own scripts only out of its data folder
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         environment |= {"IGNORE_CMD_ARGS_ERRORS": "1", "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE", "COMMANDLINE_ARGS": ""}
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tests.webui.conftest import Webui
@@ -68,6 +69,13 @@ def test_images_from_an_image_are_those_of_img2img_to_the_last_bit(webui: Webui,
     assert len(set(found["ours"])) == 3
 
 
+def checkpoint_width(webui: Webui) -> int:
+    """Width of the checkpoint's first attention: the pocket's, or that of a checkpoint given in its place."""
+    (path,) = (webui.data / "models/Stable-diffusion").glob("*.safetensors")
+    with safe_open(path, "pt") as file:
+        return int(file.get_slice("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_q.weight").get_shape()[0])
+
+
 PROMPTS = ["a 3d fox <lora:strange:1>", "a [3d:sticker:0.5] fox", "a 3d fox AND a sticker owl", "a 3d fox BREAK on blue"]
 
 
@@ -77,7 +85,8 @@ def test_the_webuis_prompt_syntax_works(webui: Webui, prompt: str) -> None:
     folder.mkdir(exist_ok=True)
     name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_q"
     dice = torch.Generator().manual_seed(1)
-    down, up = torch.randn(4, 64, generator=dice), torch.randn(64, 4, generator=dice)
+    width = checkpoint_width(webui)
+    down, up = torch.randn(4, width, generator=dice), torch.randn(width, 4, generator=dice)
     lora = {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(4.0)}
     save_file(lora, folder / "strange.safetensors")
     body = {"seed": 41, "count": 2, "steps": 6, "sampler": "Euler a", "given": True}
