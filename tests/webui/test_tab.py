@@ -69,9 +69,10 @@ def test_reload_ui_keeps_study_tab_and_pipeline(board: Board, webui: Webui) -> N
     board.wait_round(2)
     board.settled()
     study, starts = board.study, webui.text().count("Startup time:")
-    board.page.evaluate("restart_reload()")
+    board.page.evaluate("gradioApp().getElementById('settings_restart_gradio').click()")
     until = time.monotonic() + 60
-    while webui.text().count("Startup time:") == starts and time.monotonic() < until:
+    while webui.text().count("Startup time:") == starts:
+        assert time.monotonic() < until
         time.sleep(0.3)
     open_tab(board)
     assert board.page.locator("#tabs > .tab-nav > button:has-text('Rank-Optimize')").count() == 1
