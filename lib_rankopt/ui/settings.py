@@ -43,7 +43,7 @@ def build_form(info: HostInfo, buttons: Callable[[], None], defaults_of: Default
     form = Form()
     examples = info.defaults.example_prompts
     hint = f"{HELP['prompt']} For example: {examples[0]}" if examples else HELP["prompt"]
-    prompt = gr.Textbox(label="Prompt", lines=3, elem_id="rankopt_prompt", elem_classes=["prompt"], placeholder=hint)
+    prompt = gr.Textbox("", label="Prompt", lines=3, elem_id="rankopt_prompt", elem_classes=["prompt"], placeholder=hint)
     form.add("settings.prompt", prompt)
     buttons()
     if examples:
@@ -75,7 +75,7 @@ def _prompts(form: Form, info: HostInfo) -> None:
     form.add(
         "settings.negative_prompt",
         gr.Textbox(
-            label="Negative prompt", lines=1, elem_id="rankopt_neg_prompt", elem_classes=["prompt"],
+            "", label="Negative prompt", lines=1, elem_id="rankopt_neg_prompt", elem_classes=["prompt"],
             placeholder=HELP["negative_prompt"],
         ),
     )  # fmt: skip

@@ -70,6 +70,7 @@ class RankOptimize(script.RankOptimizeScript):
             )
             file = gr.File(label="PNG with a latent", file_types=[".png"], elem_id=f"{name}_file")
             kept = gr.Textbox(
+                "",  # which tells the webui that what it pastes is text; gradio 4's default is None
                 label="or a latent of your studies", elem_id=f"{name}_latent", lines=1,
                 placeholder="Filled in by Send to txt2img, and with the parameters of your own images",
             )  # fmt: skip

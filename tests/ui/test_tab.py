@@ -61,6 +61,12 @@ def test_example_prompts_are_offered_where_a_model_has_some(tab):
     assert "a 3d fox" in prompt.placeholder
 
 
+def test_text_that_a_webui_pastes_into_is_text_from_the_start(tab):
+    """Forge gives a pasted value the type of the component's own, and gradio's default is no text."""
+    own = {one["props"].get("elem_id"): one["props"].get("value") for one in tab.get_config_file()["components"]}
+    assert (own["rankopt_prompt"], own["rankopt_neg_prompt"]) == ("", "")
+
+
 def test_every_path_of_the_form_is_a_setting(tab):
     """What the start button sends has a field in the request."""
     config = json.dumps(tab.get_config_file(), default=str)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.browser.board import Board
-from tests.webui.conftest import Webui
+from tests.webui.conftest import CHECKPOINT, Webui
 from tests.webui.proxy import behind_prefix
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.browser]
@@ -142,7 +142,7 @@ def test_an_image_sent_to_txt2img_is_made_again_and_finished_there(board: Board,
     assert finished.info["rankopt-latent"] == wanted.info["rankopt-latent"]
     (first,) = newest(webui).parent.glob("*-before-highres-fix.png")
     with Image.open(first) as image:
-        assert np.abs(np.asarray(image, dtype=int) - pixels).max() <= 2
+        assert np.abs(np.asarray(image.convert("RGB"), dtype=int) - pixels).max() <= 2  # Forge adds an alpha channel to this one
 
 
 @pytest.mark.parametrize(("target", "image"), [("img2img", "#img2img_image"), ("inpaint", "#img2maskimg"), ("extras", "#extras_image")])
@@ -195,6 +195,7 @@ def test_settings_come_in_from_txt2img_and_png_info(board: Board, webui: Webui) 
     assert [shown(one) for one in ("neg_prompt", "steps", "height", "cfg_scale", "sampler")] == ["owl", "17", "72", "3.5", "Euler a"]
 
 
+@pytest.mark.skipif(bool(CHECKPOINT), reason="copies the pocket model")
 def test_a_model_that_was_switched_is_asked_about(board: Board, webui: Webui) -> None:
     page, models = board.page, webui.data / "models/Stable-diffusion"
     for suffix in ("safetensors", "yaml"):
