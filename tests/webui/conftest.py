@@ -100,7 +100,7 @@ def start_webui(installation: tuple[Path, str], tmp_path_factory: pytest.TempPat
             port = one.getsockname()[1]
         log = data / "log.txt"
         command = [python, "-u", "launch.py", *ALWAYS, *ON_THE_CPU, "--port", str(port), "--data-dir", str(data), *options]
-        command += ["--gradio-allowed-path", str(folder)]  # Forge serves its own scripts only out of its data folder
+        command += ["--gradio-allowed-path", str(folder)]  # Forge serves nothing outside its data folder, not even its own scripts
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         environment |= {"IGNORE_CMD_ARGS_ERRORS": "1", "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE", "COMMANDLINE_ARGS": ""}
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT)
