@@ -91,6 +91,11 @@
             const answer = response.status === 204 ? null : await response.json().catch(() => null);
             if (!response.ok) {
                 const given = answer || {};
+                if (response.status === 404 && !given.error) {
+                    // Not ours: the webui answers already and has not taken in our routes yet, as after Reload UI.
+                    this.onReach(false);
+                    throw new Offline('The server is not ready.');
+                }
                 const sentence = given.message || (typeof given.detail === 'string' ? given.detail : `The server answered ${response.status}.`);
                 throw new ApiError(response.status, given.error || 'Error', sentence);
             }

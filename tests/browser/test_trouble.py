@@ -161,3 +161,33 @@ def test_a_double_click_starts_one_study(open_board, own_server):
     board.page.wait_for_selector(".ro-page:not([hidden])")
     board.wait_ready()
     assert [one["name"] for one in board.api("studies")].count("a valley clicked twice") == 1
+
+
+# What a webui answers after Reload UI, until it has taken in our routes.
+NOT_MOUNTED = """() => {
+    const real = window.fetch;
+    window.refused = 0;
+    window.fetch = (address, ...rest) => {
+        if (!String(address).includes('rankopt/v1/')) return real(address, ...rest);
+        window.refused += 1;
+        return Promise.resolve(new Response('{"detail": "Not Found"}', {status: 404, headers: {'Content-Type': 'application/json'}}));
+    };
+    window.mount = () => { window.fetch = real; };
+}"""
+
+
+def test_a_server_without_our_routes_yet_is_waited_for(open_board, shared_server):
+    board = open_board(shared_server.url)
+    board.new_study("a valley while the server restarts")
+    board.wait_round(1)
+    study = board.study
+    board.page.evaluate(NOT_MOUNTED)
+    board.press("2", "Enter")
+    board.wait_text("The server is away; trying again.", ".ro-banner")
+    board.page.wait_for_function("refused > 3")
+    assert board.study == study
+    assert board.page.evaluate("sessionStorage.getItem('rankopt:open')") == study
+    board.page.evaluate("mount()")
+    board.wait_round(2)
+    board.settled()
+    assert len(board.rounds()[0]["tiers"]) == 2
