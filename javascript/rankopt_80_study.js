@@ -116,9 +116,8 @@
         drawEmpty(round) {
             const finished = round ? round.candidates.filter((one) => one.image).length : 0;
             const state = !round ? 'new' : (['failed', 'interrupted'].includes(round.status) ? round.status : '');
-            const ways = state === 'failed' ? this.ways(round) : [];
-            if (state !== 'failed') this.asked = null;
-            const key = `${state}/${finished}/${round && round.error}/${ways.map((one) => one.textContent).join()}`;
+            const other = this.otherModel(state === 'failed' ? round : null);
+            const key = `${state}/${finished}/${round && round.error}/${other}`;
             if (key === this.emptyKey) return;
             this.emptyKey = key;
             set(this.empty, 'hidden', !state || (state === 'interrupted' && finished === round.order.length));
@@ -129,23 +128,25 @@
             }[state];
             const label = {new: 'Make the first round', failed: 'Try again', interrupted: 'Make the rest'}[state];
             const again = finished < 2 ? button(label || '', null, () => this.actions.nextRound(), {command: 'make'}) : null;
-            this.empty.replaceChildren(h('p', {}, words || ''), ...ways, ...(again ? [again] : []));
+            this.empty.replaceChildren(h('p', {}, words || ''), ...(other ? this.ways(other) : []), ...(again ? [again] : []));
         }
 
-        /** A host that has another model loaded than the study's: the ways to go on. */
-        ways(failed) {
+        /** The model that the host has loaded instead of the study's, once it has been asked about a failed round; otherwise null. */
+        otherModel(failed) {
             const {study, host} = this.state.data;
-            const name = `${study.id}/${failed.index}`;
-            if (this.asked !== name) {
-                this.asked = name;
-                this.state.loadHost().catch(() => {});
-                return [];
-            }
-            const loaded = host && host.loaded;
-            if (!loaded || loaded === study.settings.model) return [];
-            const load = typeof selectCheckpoint === 'function'
-                ? [button(`Load ${study.settings.model} and go on`, null, () => this.actions.loadModel(), {class: 'ro-primary', command: 'load_model'})] : [];
-            return [...load, button(`Go on with ${loaded} in a new study`, null, () => this.actions.goOnWith(loaded), {command: 'other_model'})];
+            const name = failed && `${study.id}/${failed.index}`;
+            if (failed && this.asked === name) return host && host.loaded !== study.settings.model ? host.loaded : null;
+            this.asked = name;
+            if (failed) this.state.loadHost().catch(() => {});
+            return null;
+        }
+
+        /** How to go on where another model is loaded. */
+        ways(loaded) {
+            const {model} = this.state.data.study.settings;
+            const load = button(`Load ${model} and go on`, null, () => this.actions.loadModel(), {class: 'ro-primary', command: 'load_model'});
+            const other = button(`Go on with ${loaded} in a new study`, null, () => this.actions.goOnWith(loaded), {command: 'other_model'});
+            return typeof selectCheckpoint === 'function' ? [load, other] : [other];
         }
 
         drawFoot(data, round) {

@@ -168,17 +168,10 @@ def _control(service: StudyService, study: StudyView, arguments: Namespace, imag
     """Best of as many fresh seeds, under the same settings, the same sampler noise and the same scorer."""
     from lib_rankopt import scorers
     from lib_rankopt.evaluation.control import best_of_n
-    from lib_rankopt.studies import init_image
-    from lib_rankopt.studies.settings import request
 
     settings = service.get(study.id).settings
     scorer = scorers.create(arguments.scorer)
-    start = None
-    if settings.init_image:
-        picture = init_image.read(service.image_path(settings.init_image).read_bytes())
-        start = init_image.fitted(picture, settings.width, settings.height)
-    template = request(settings, seeds=(settings.seed,), init_image=start)
-    result = best_of_n(service.host, template, lambda batch: scorer.score(batch, settings.prompt), images)
+    result = best_of_n(service.host, service.template(study.id), lambda batch: scorer.score(batch, settings.prompt), images)
     if arguments.json:
         print_json({"control": "best-of-n", "images": images, "best": round(result.best, 4)})
     else:

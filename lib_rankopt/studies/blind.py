@@ -247,6 +247,7 @@ class Blind:
 
         return report
 
+
 def _sentence(wins: float, n: int, ties: int, low: float, high: float) -> str:
     tied = f", {ties} {'tie' if ties == 1 else 'ties'} counted half" if ties else ""
     return f"You preferred it {wins:g} of {n} times (95 % interval {100 * low:.0f}–{100 * high:.0f} %{tied})."

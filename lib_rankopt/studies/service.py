@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_rankopt import __version__
-from lib_rankopt.errors import NotFoundError
+from lib_rankopt.errors import InvalidInputError, NotFoundError
 from lib_rankopt.store import BlobStore, open_store
 from lib_rankopt.store.records import StudyRecord, new_id
 from lib_rankopt.studies import init_image
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lib_rankopt.hosts.base import Host
+    from lib_rankopt.hosts.base import GenerationRequest, Host
     from lib_rankopt.scorers.base import Scorer
     from lib_rankopt.store.records import RoundRecord, RoundState
     from lib_rankopt.studies.views import (
@@ -212,6 +212,12 @@ class StudyService:
         """Return the newest preview of a candidate that is being generated, as JPEG; ``None`` when there is none."""
         return self._room.board.preview(study, candidate)
 
+    def template(self, study: str) -> GenerationRequest:
+        """Return what the host is asked for in a study's rounds, with one seed and no latents: what a control changes nothing of."""
+        settings = self.get(study).settings
+        start = settings_module.start_of(settings, self._room.blobs)
+        return settings_module.request(settings, seeds=(settings.seed,), init_image=start)
+
     def wait(self, study: str, timeout: float | None = None) -> RoundView:
         """Return the newest round once it is no longer being generated, or as it is after ``timeout`` seconds.
 
@@ -327,6 +333,13 @@ class StudyService:
             InvalidInputError: no hash. NotFoundError: there is no such latent.
         """
         return self._room.blobs.load_latent(latent)
+
+    def has_latent(self, latent: str) -> bool:
+        """Whether there is a latent of that hash; of what is no hash there is none."""
+        try:
+            return self._room.blobs.exists(self._room.blobs.latent_path(latent))
+        except InvalidInputError:
+            return False
 
     def close(self) -> None:
         """Stop the worker and let go of the store. Unfinished rounds are taken up by the next service on this store."""

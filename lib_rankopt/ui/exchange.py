@@ -21,7 +21,7 @@ log = logging.getLogger("rankopt.ui")
 
 TAB = "rankopt"
 # Names of the parameters, and the ends of the ids that the webui's own tabs give to the components that hold them.
-_IN_FORMS = {
+_TXT2IMG = {
     "Prompt": "prompt",
     "Negative prompt": "neg_prompt",
     "Styles array": "styles",
@@ -32,8 +32,7 @@ _IN_FORMS = {
     "Size-1": "width",
     "Size-2": "height",
 }
-# Only img2img's form has these.
-_IN_IMG2IMG = {"Init image": "image", "Denoising strength": "denoising_strength"}
+_FORMS = {"txt2img": _TXT2IMG, "img2img": {**_TXT2IMG, "Init image": "image", "Denoising strength": "denoising_strength"}}
 _INFOTEXT = "pnginfo_generation_info"
 # Our button stands behind the last of the webui's own.
 _AFTER = {"txt2img_send_to_extras": "txt2img", "img2img_send_to_extras": "img2img", "extras_tab": "pnginfo"}
@@ -57,8 +56,7 @@ class Exchange:
         """Remember the components that we send from, and put our button where the webui has its own."""
         name = values.get("elem_id") or ""
         source, _, end = name.partition("_")
-        known = {**_IN_FORMS, **_IN_IMG2IMG} if source == "img2img" else _IN_FORMS
-        if name == _INFOTEXT or (source in ("txt2img", "img2img") and end in known.values()):
+        if name == _INFOTEXT or end in _FORMS.get(source, {}).values():
             self._met[name] = component
         elif name in _AFTER and _AFTER[name] not in self._buttons:
             self._buttons[_AFTER[name]] = self._button(_AFTER[name])
@@ -97,9 +95,9 @@ class Exchange:
         if source == "pnginfo":
             met = [self._met[_INFOTEXT]] if _INFOTEXT in self._met else []
             return met, lambda text: _updates(fields, _numbers(webui.parse(text)))
-        known = {**_IN_FORMS, **_IN_IMG2IMG}
-        names = [name for name, end in known.items() if f"{source}_{end}" in self._met]
-        inputs = [self._met[f"{source}_{known[name]}"] for name in names]
+        form = _FORMS[source]
+        names = [name for name, end in form.items() if f"{source}_{end}" in self._met]
+        inputs = [self._met[f"{source}_{form[name]}"] for name in names]
         return inputs, lambda *values: _updates(fields, {"Init image": None, **dict(zip(names, values, strict=True))})
 
     def _connect_out(self) -> None:

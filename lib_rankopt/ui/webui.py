@@ -12,7 +12,6 @@ from fastapi import FastAPI
 
 from lib_rankopt import api
 from lib_rankopt.api.host_info import describe_host
-from lib_rankopt.errors import RankOptError
 from lib_rankopt.hosts.webui import exchange, saving, script, start, surroundings
 from lib_rankopt.hosts.webui.host import WebuiHost
 from lib_rankopt.ui import compat
@@ -77,7 +76,6 @@ class RankOptimize(script.RankOptimizeScript):
         for one in (enabled, file, kept):
             one.do_not_save_to_config = True
         self.infotext_fields = [(enabled, lambda found: bool(self.kept(found))), (kept, self.kept), (file, self.emptied)]
-        self.repaints = is_img2img
         return [enabled, file, kept]
 
     def kept(self, parameters: dict[str, Any]) -> str:
@@ -85,15 +83,10 @@ class RankOptimize(script.RankOptimizeScript):
 
         An image of txt2img that is to be repainted must not begin with its own noise once more, which would burn it in.
         """
-        if self.repaints and "Denoising strength" not in parameters:
+        if self.is_img2img and "Denoising strength" not in parameters:
             return ""
         name = str(parameters.get(start.KEPT_LABEL, ""))
-        try:
-            if name:
-                self.find_latent(name)
-        except RankOptError:
-            return ""
-        return name
+        return name if name and service().has_latent(name) else ""
 
     def emptied(self, parameters: dict[str, Any]) -> Any:
         """Take the file out where the parameters bring another latent."""

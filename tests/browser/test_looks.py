@@ -109,3 +109,14 @@ def test_every_control_has_a_name(open_board, shared_server):
     board.press("1")
     assert board.page.get_attribute(".ro-pick", "aria-label") == "Image 1, ranked 1st"
     assert board.page.inner_text(".ro-spoken") == "Image 1 is 1st"
+
+
+@pytest.mark.parametrize("key", ["e", "?", "a"])
+def test_dialogs_stand_in_the_middle(board, key):
+    board.press("1", key)
+    board.page.wait_for_selector(".ro-small[open]")
+    if key == "e":
+        board.page.wait_for_function("document.querySelector('.ro-chosen').complete")
+    box = board.page.locator(".ro-small[open]").bounding_box()
+    assert abs(box["x"] + box["width"] / 2 - 640) < 10
+    assert abs(box["y"] + box["height"] / 2 - 400) < 10

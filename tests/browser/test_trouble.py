@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-# Until the page is loaded again. Inside the page, because an interception from outside let a request through on a busy machine.
-LOSE_ANSWERS = """() => {
+# Answers in the server's place, until the page is loaded again or ``askTheServer()`` is called; status 0 is no answer at all.
+# Inside the page, because an interception from outside let a request through on a busy machine.
+ANSWER_INSTEAD = """([part, status, body]) => {
     const real = window.fetch;
-    window.lost = 0;
+    window.instead = 0;
     window.fetch = (address, ...rest) => {
-        if (!String(address).endsWith('/feedback')) return real(address, ...rest);
-        window.lost += 1;
-        return Promise.reject(new TypeError('Failed to fetch'));
+        if (!String(address).includes(part)) return real(address, ...rest);
+        window.instead += 1;
+        if (!status) return Promise.reject(new TypeError('Failed to fetch'));
+        return Promise.resolve(new Response(JSON.stringify(body), {status, headers: {'Content-Type': 'application/json'}}));
     };
+    window.askTheServer = () => { window.fetch = real; };
 }"""
-
-
-# A full disk, until the page is loaded again.
-REFUSE_ANSWERS = """() => {
-    const real = window.fetch;
-    window.fetch = (address, ...rest) => {
-        if (!String(address).endsWith('/feedback')) return real(address, ...rest);
-        const body = JSON.stringify({error: 'StoreError', message: 'The disk is full.'});
-        return Promise.resolve(new Response(body, {status: 507, headers: {'Content-Type': 'application/json'}}));
-    };
-}"""
+LOST = ["/feedback", 0, None]
+FULL_DISK = ["/feedback", 507, {"error": "StoreError", "message": "The disk is full."}]
+# what a webui answers after Reload UI, until it has taken in our routes
+NOT_MOUNTED = ["rankopt/v1/", 404, {"detail": "Not Found"}]
 
 
 def test_interrupt_leaves_what_is_there_to_rank(open_board, shared_server):
@@ -115,9 +111,9 @@ def test_a_vote_on_its_way_survives_a_reload_of_the_page(open_board, own_server)
     board.wait_ready()
     ids = board.ids()
     study = board.study
-    board.page.evaluate(LOSE_ANSWERS)
+    board.page.evaluate(ANSWER_INSTEAD, LOST)
     board.press("7", "Enter")
-    board.page.wait_for_function("window.lost > 0")
+    board.page.wait_for_function("instead > 0")
     assert board.rounds()[0]["status"] == "ready"
     board.page.goto(own_server.url)
     board.page.wait_for_selector(".ro-page:not([hidden])")
@@ -130,7 +126,7 @@ def test_a_refused_answer_gives_the_picks_back(open_board, shared_server):
     board = open_board(shared_server.url)
     board.new_study("a valley on a full disk")
     board.wait_ready()
-    board.page.evaluate(REFUSE_ANSWERS)
+    board.page.evaluate(ANSWER_INSTEAD, FULL_DISK)
     board.press("4", "2", "Enter")
     board.wait_text("The disk is full", ".ro-toast")
     board.settled()
@@ -163,31 +159,18 @@ def test_a_double_click_starts_one_study(open_board, own_server):
     assert [one["name"] for one in board.api("studies")].count("a valley clicked twice") == 1
 
 
-# What a webui answers after Reload UI, until it has taken in our routes.
-NOT_MOUNTED = """() => {
-    const real = window.fetch;
-    window.refused = 0;
-    window.fetch = (address, ...rest) => {
-        if (!String(address).includes('rankopt/v1/')) return real(address, ...rest);
-        window.refused += 1;
-        return Promise.resolve(new Response('{"detail": "Not Found"}', {status: 404, headers: {'Content-Type': 'application/json'}}));
-    };
-    window.mount = () => { window.fetch = real; };
-}"""
-
-
 def test_a_server_without_our_routes_yet_is_waited_for(open_board, shared_server):
     board = open_board(shared_server.url)
     board.new_study("a valley while the server restarts")
-    board.wait_round(1)
-    study = board.study
-    board.page.evaluate(NOT_MOUNTED)
+    board.wait_ready()
+    study, picked = board.study, board.ids()[1]
+    board.page.evaluate(ANSWER_INSTEAD, NOT_MOUNTED)
     board.press("2", "Enter")
     board.wait_text("The server is away; trying again.", ".ro-banner")
-    board.page.wait_for_function("refused > 3")
+    board.page.wait_for_function("instead > 3")
     assert board.study == study
     assert board.page.evaluate("sessionStorage.getItem('rankopt:open')") == study
-    board.page.evaluate("mount()")
+    board.page.evaluate("askTheServer()")
     board.wait_round(2)
     board.settled()
-    assert len(board.rounds()[0]["tiers"]) == 2
+    assert board.rounds()[0]["tiers"][0] == [picked]

@@ -129,6 +129,17 @@ def test_the_choice_in_forges_menu_counts_before_it_is_loaded(
         list(host.generate(request_of(model="model.safetensors")))
 
 
+def test_an_interrupted_run_from_an_image_begins_no_other_batch(
+    host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A smaller last batch of img2img is a run of its own."""
+    ran = len(webui.processing.runs)
+    monkeypatch.setattr(webui.processing.Sampler, "sample", lambda self, p, x: webui.shared.state.interrupt() or x)
+    with pytest.raises(GenerationInterrupted, match="0 of 3"):
+        list(host.generate(request_of(seeds=SEEDS, batch_size=2, init_image=Image.new("RGB", (64, 64)))))
+    assert len(webui.processing.runs) == ran + 1
+
+
 def test_a_checkpoint_that_is_chosen_during_a_run_ends_it(
     host: Any, webui: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ def test_the_picture_reaches_the_host_in_the_studys_size(service: StudyService, 
     test = service.start_blind(study.id, 1)
     service.next_trial(test, 20)
     assert len(host.calls) >= 2
+    assert service.template(study.id).init_image.tobytes() == host.calls[0].init_image.tobytes()  # type: ignore[union-attr]
     for call in host.calls:
         assert call.init_image is not None
         assert call.init_image.size == (SETTINGS.width or 64, SETTINGS.height or 64)

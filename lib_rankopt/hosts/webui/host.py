@@ -120,12 +120,11 @@ class WebuiHost(Host):
     ) -> Iterator[GeneratedImage]:
         from lib_rankopt.hosts.webui.run import WebuiRun
 
-        self._check_loaded(request)
-        checkpoint = self._info(request.model).filename
+        checkpoint = self._loaded_for(request).filename
         return WebuiRun(request, self._script_args(request.init_image is not None), cancel, checkpoint).stream(progress)
 
-    def _check_loaded(self, request: GenerationRequest) -> None:
-        """Refuse to go on with another checkpoint than the study's.
+    def _loaded_for(self, request: GenerationRequest) -> Any:
+        """The loaded checkpoint, where it is the request's.
 
         Raises:
             ModelError: which one is loaded, and what to do.
@@ -136,6 +135,7 @@ class WebuiHost(Host):
                 f"The webui has {self.loaded() or 'no checkpoint'} loaded, and this study was made with {wanted.name}. "
                 f"Choose {wanted.name} in the webui's checkpoint menu and try again, or go on with the loaded one in a new study."
             )
+        return wanted
 
     # -- the webui's models
     def _current(self) -> Any:

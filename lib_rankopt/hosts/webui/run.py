@@ -125,13 +125,13 @@ class WebuiRun:
 
     @property
     def _stopped(self) -> bool:
-        return self._cancel.is_set() or self._given_up.is_set()
+        return self._cancel.is_set() or self._given_up.is_set() or bool(shared.state.interrupted)
 
     def _process_all(self) -> None:
         """Run the pipeline, again with half the batch where memory ran out, until every image is there or the run was stopped."""
         first, total = 0, self._reporter.total
         size = min(self.request.batch_size, total)
-        while first < total:
+        while first < total and not self._stopped:
             size = min(size, total - first)
             # img2img encodes its image for whole batches, so a smaller last one is a run of its own
             stop = first + (total - first) // size * size if self._repaints else total
