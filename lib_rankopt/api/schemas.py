@@ -167,3 +167,12 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         507: "The store cannot be written",
     }.items()
 }
+
+
+def gives(model: Any, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """What a route answers with, for OpenAPI.
+
+    Not its ``response_model``: FastAPI would prepare to filter what :func:`lib_rankopt.api.context.reply` has written already, which
+    took half of what the API adds to the start of the webui.
+    """
+    return {status: {"model": model, "description": "Successful Response"}}

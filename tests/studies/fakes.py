@@ -33,6 +33,7 @@ class FakeHost(Host):
 
     Attributes:
         seconds: time per image.
+        steps: reported one by one for every image; the last has the preview.
         gate: generation waits for it before every image.
         fail: raised before the image of that position in a request.
         calls: the requests so far.
@@ -43,6 +44,7 @@ class FakeHost(Host):
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
+        self.steps = 1
         self.gate = threading.Event()
         self.gate.set()
         self.fail: dict[int, BaseException] = {}
@@ -98,9 +100,9 @@ class FakeHost(Host):
             if index in self.fail:
                 raise self.fail[index]
             image = picture(request.prompt, latents[index], seed)
-            if progress is not None:
-                small = {index: image.resize((8, 8))} if request.preview_every else {}
-                progress(Progress(index / total, 1, 1, index, total, 0.1 * (total - index), small))
+            for step in range(1, self.steps + 1) if progress is not None else ():
+                small = {index: image.resize((8, 8))} if request.preview_every and step == self.steps else {}
+                progress(Progress(index / total, step, self.steps, index, total, 0.1 * (total - index), small))
             yield GeneratedImage(index, image, latents[index], seed, f"{request.prompt}\nSteps: {request.steps}")
 
     def _pause(self, cancel: threading.Event | None) -> None:

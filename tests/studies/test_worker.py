@@ -63,6 +63,18 @@ def test_progress_by_long_poll(service: StudyService, host: FakeHost) -> None:
     assert any(p.eta_seconds for p in seen)
 
 
+def test_quick_steps_do_not_wake_whoever_watches_each_time(service: StudyService, host: FakeHost) -> None:
+    study = service.create(SETTINGS)
+    host.steps = 2000
+    host.gate.clear()
+    service.start_round(study.id)
+    before = service.progress(study.id).version
+    host.gate.set()
+    service.wait(study.id, 60)
+    until(lambda: service.progress(study.id).job == "idle")
+    assert service.progress(study.id).version - before < 1000  # of 10,000 steps
+
+
 def test_a_long_poll_waits_no_longer_than_asked(service: StudyService) -> None:
     study = service.create(SETTINGS)
     version = service.progress(study.id).version

@@ -7,13 +7,13 @@ from fastapi.responses import JSONResponse
 
 from lib_rankopt.api.context import SERVICE, StudyService, reply
 from lib_rankopt.api.guard import GuardedRoute
-from lib_rankopt.api.schemas import REFUSALS, AnswerBody, Round, Undo
+from lib_rankopt.api.schemas import REFUSALS, AnswerBody, Round, Undo, gives
 from lib_rankopt.studies.views import Answer
 
 router = APIRouter(prefix="/studies/{study}", tags=["answers"], route_class=GuardedRoute, responses=REFUSALS)
 
 
-@router.post("/rounds/{index}/feedback", response_model=Round)
+@router.post("/rounds/{index}/feedback", responses=gives(Round))
 def give_feedback(
     study: str, index: int, body: AnswerBody, service: StudyService = SERVICE
 ) -> JSONResponse:
@@ -21,7 +21,7 @@ def give_feedback(
     return reply(service.answer(study, index, answer_of(body)))
 
 
-@router.post("/undo", response_model=Round)
+@router.post("/undo", responses=gives(Round))
 def undo(study: str, body: Undo, service: StudyService = SERVICE) -> JSONResponse:
     """Take a rater's last answer back; answers with the round that is open again."""
     return reply(service.undo(study, body.rater))

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from lib_rankopt.api.context import context_of, reply
 from lib_rankopt.api.guard import GuardedRoute
-from lib_rankopt.api.schemas import REFUSALS, BlindState, Choice, StartBlind, Trial
+from lib_rankopt.api.schemas import REFUSALS, BlindState, Choice, StartBlind, Trial, gives
 from lib_rankopt.api.waiting import in_slices
 from lib_rankopt.errors import NotReadyError
 from lib_rankopt.studies.views import BlindTrial, to_json
@@ -20,20 +20,20 @@ router = APIRouter(tags=["blind test"], route_class=GuardedRoute, responses=REFU
 LONGEST = 600.0
 
 
-@router.post("/studies/{study}/blind", response_model=Trial, status_code=201)
+@router.post("/studies/{study}/blind", responses=gives(Trial, 201), status_code=201)
 async def start_blind(request: Request, study: str, body: StartBlind) -> JSONResponse:
     """Start a test of so many trials; answers with the first one once its images are made."""
     test = await run_in_threadpool(context_of(request).service.start_blind, study, body.trials)
     return reply(await _next(request, test), 201)
 
 
-@router.get("/blind/{test}", response_model=BlindState)
+@router.get("/blind/{test}", responses=gives(BlindState))
 async def get_blind(request: Request, test: str) -> JSONResponse:
     """Result so far, and the trial to show next once its images are made."""
     return await _state(request, test)
 
 
-@router.post("/blind/{test}/trials/{index}", response_model=BlindState)
+@router.post("/blind/{test}/trials/{index}", responses=gives(BlindState))
 async def answer_trial(request: Request, test: str, index: int, body: Choice) -> JSONResponse:
     """Answer a trial; answers with the next one once its images are made."""
     await run_in_threadpool(context_of(request).service.answer_trial, test, index, body.choice)

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from lib_rankopt.api.context import SERVICE, StudyService
 from lib_rankopt.api.guard import GuardedRoute, UploadRoute
-from lib_rankopt.api.schemas import REFUSALS, Uploaded
+from lib_rankopt.api.schemas import REFUSALS, Uploaded, gives
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.hosts import latent_text
 
@@ -21,7 +21,7 @@ uploads = APIRouter(prefix="/images", tags=["images"], route_class=UploadRoute, 
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
-@uploads.post("", response_model=Uploaded, status_code=201)
+@uploads.post("", responses=gives(Uploaded, 201), status_code=201)
 async def put_image(request: Request, service: StudyService = SERVICE) -> JSONResponse:
     """Keep a PNG, JPEG or WebP, the body of the request, for a study's ``init_image``."""
     data = await request.body()

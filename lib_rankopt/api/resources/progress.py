@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from lib_rankopt.api.context import SERVICE, StudyService, context_of, reply
 from lib_rankopt.api.guard import GuardedRoute
-from lib_rankopt.api.schemas import REFUSALS, Progress
+from lib_rankopt.api.schemas import REFUSALS, Progress, gives
 from lib_rankopt.api.waiting import in_slices
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.studies.views import ProgressView
@@ -18,7 +18,7 @@ LONGEST = 30.0
 SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"RIFF", "image/webp"))
 
 
-@router.get("/progress", response_model=Progress)
+@router.get("/progress", responses=gives(Progress))
 async def progress(
     request: Request,
     study: str,
