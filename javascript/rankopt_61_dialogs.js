@@ -39,10 +39,11 @@
     };
 
     const USES = {
-        txt2img: 'The same image again, with its latent: switch on Hires. fix or a refiner there to finish it, or change the prompt.',
-        img2img: 'The image as it is, to be repainted.',
-        inpaint: 'The image as it is, to repaint a part of it.',
-        extras: 'The image as it is, to be enlarged.',
+        finish: ['Finish in txt2img', 'The same image from its latent, with Hires. fix and the refiner as they are set there: press Generate.'],
+        txt2img: ['Send to txt2img', 'The same image again, with its latent; another prompt starts from the same composition.'],
+        img2img: ['Send to img2img', 'The image as it is, to be repainted.'],
+        inpaint: ['Send to inpaint', 'The image as it is, to repaint a part of it.'],
+        extras: ['Send to extras', 'The image as it is, to be enlarged.'],
     };
 
     /** Go on with an image elsewhere: in the webui's other tabs, or as a file. */
@@ -57,15 +58,18 @@
         const address = state.api.image(candidate.image);
         const file = h('a', {class: 'ro-button', href: `${address}?latent=${candidate.latent}`, download: `rank-optimize-${candidate.image.slice(0, 10)}.png`}, 'Download the PNG');
         const below = ns.topOverlay();
+        // Hires. fix belongs to txt2img; an image made from another goes on in img2img
+        const repaints = Boolean(state.data.study.settings.init_image);
+        const targets = ns.sendTargets().filter((target) => target !== 'finish' || !repaints);
         const overlay = ns.dialog('Go on with this image', [
             h('img', {class: 'ro-chosen', src: address, alt: `Image ${state.cards.indexOf(candidate) + 1}`}),
-            h('dl', {class: 'ro-uses'}, ns.sendTargets().map((target) => [
-                h('dt', {}, button(`Send to ${target}`, null, () => {
+            h('dl', {class: 'ro-uses'}, targets.map((target) => [
+                h('dt', {}, button(USES[target][0], null, () => {
                     overlay.close();
                     if (below) below.close();
                     ns.send(candidate.image, target);
                 }, {command: `send_${target}`})),
-                h('dd', {}, USES[target]),
+                h('dd', {}, USES[target][1]),
             ]).flat(), h('dt', {}, file), h('dd', {}, 'With its parameters and its latent: the file alone makes the image again.')),
         ], [{label: 'Close', key: 'Escape', class: 'ro-primary'}]);
     };

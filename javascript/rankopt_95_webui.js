@@ -10,8 +10,8 @@
     /** The hidden button of a target, or null outside the webui. */
     const buttonOf = (target) => document.getElementById(`rankopt_send_${target}`);
 
-    /** The webui's tabs that an image can be sent to; none outside the webui. */
-    ns.sendTargets = () => ['txt2img', 'img2img', 'inpaint', 'extras'].filter(buttonOf);
+    /** What can be done with an image in the webui's other tabs; nothing outside the webui. */
+    ns.sendTargets = () => ['finish', 'txt2img', 'img2img', 'inpaint', 'extras'].filter(buttonOf);
 
     /** What is on its way: read by the hidden button's own script, see ui/exchange.py. */
     ns.sending = {image: '', target: ''};
@@ -23,8 +23,8 @@
     };
 
     /** The image has been read into the hidden components; the webui's own sending goes on from there. */
-    ns.sent = function () {
-        const button = buttonOf(ns.sending.target);
+    ns.sent = function (target = ns.sending.target) {
+        const button = buttonOf(target);
         if (button) button.click();
     };
 

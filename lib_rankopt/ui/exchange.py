@@ -1,4 +1,4 @@
-"""*Send to* both ways between our tab and the webui's: settings come in, a chosen image goes out."""
+"""*Send to* both ways between our tab and the webui's: settings come in, a chosen image goes out, to be finished for instance."""
 
 from __future__ import annotations
 
@@ -33,6 +33,21 @@ _TXT2IMG = {
     "Size-2": "height",
 }
 _FORMS = {"txt2img": _TXT2IMG, "img2img": {**_TXT2IMG, "Init image": "image", "Denoising strength": "denoising_strength"}}
+# What txt2img's *Hires. fix* and *Refiner* are set to, and whether there is a refiner: what finishing adds to an image's parameters.
+_HIRES = {
+    "Denoising strength": "denoising_strength",
+    "Hires upscale": "hr_scale",
+    "Hires steps": "hires_steps",
+    "Hires upscaler": "hr_upscaler",
+    "Hires resize-1": "hr_resize_x",
+    "Hires resize-2": "hr_resize_y",
+}
+_REFINER_ON = "enable-checkbox"
+_REFINER = {"Refiner": "checkpoint", "Refiner switch at": "switch_at"}
+_READ = {
+    "txt2img": {*_TXT2IMG.values(), *_HIRES.values(), _REFINER_ON, *_REFINER.values()},
+    "img2img": set(_FORMS["img2img"].values()),
+}
 _INFOTEXT = "pnginfo_generation_info"
 # Our button stands behind the last of the webui's own.
 _AFTER = {"txt2img_send_to_extras": "txt2img", "img2img_send_to_extras": "img2img", "extras_tab": "pnginfo"}
@@ -56,7 +71,7 @@ class Exchange:
         """Remember the components that we send from, and put our button where the webui has its own."""
         name = values.get("elem_id") or ""
         source, _, end = name.partition("_")
-        if name == _INFOTEXT or end in _FORMS.get(source, {}).values():
+        if name == _INFOTEXT or end in _READ.get(source, ()):
             self._met[name] = component
         elif name in _AFTER and _AFTER[name] not in self._buttons:
             self._buttons[_AFTER[name]] = self._button(_AFTER[name])
@@ -113,6 +128,31 @@ class Exchange:
         compat.run_script(event.then, "() => { window.rankopt.sent(); return []; }", [])
         for target in webui.TARGETS:
             webui.register_send(gr.Button(target, elem_id=f"rankopt_send_{target}"), target, text, image)
+        self._connect_finish(text)
+
+    def _connect_finish(self, text: Any) -> None:
+        """*Finish* is *Send to txt2img* with *Hires. fix* switched on, and the refiner where one is: both as they are set there."""
+        inputs, finishing = self.finishing()
+        if not inputs:
+            return
+        button = gr.Button("finish", elem_id="rankopt_send_finish")
+        event = button.click(fn=finishing, inputs=[text, *inputs], outputs=[text], show_progress=False)
+        compat.run_script(event.then, "() => { window.rankopt.sent('txt2img'); return []; }", [])
+
+    def finishing(self) -> tuple[list[Any], Callable[..., str]]:
+        """Return the components of txt2img that say how to finish, and what adds their values to an infotext; none where it has others."""
+        hires = {name: self._met.get(f"txt2img_{end}") for name, end in _HIRES.items()}
+        refiner = {name: self._met.get(f"txt2img_{end}") for name, end in {"": _REFINER_ON, **_REFINER}.items()}
+        if None in hires.values():
+            return [], lambda text: str(text)
+        wanted = hires if None in refiner.values() else {**hires, **refiner}
+
+        def add(text: str, *values: Any) -> str:
+            found = dict(zip(wanted, values, strict=True))
+            refined = bool(found.pop("", False) and found["Refiner"])
+            return webui.with_parameters(text, {name: value for name, value in found.items() if refined or name not in _REFINER})
+
+        return list(wanted.values()), add
 
     def _read(self, name: str) -> tuple[Any, str]:
         try:

@@ -22,6 +22,10 @@ FORM = {
     "sampling": ("Euler a", gr.Textbox), "scheduler": ("Karras", gr.Textbox), "cfg_scale": (3.5, gr.Number), "width": (72, gr.Number),
     "height": (64, gr.Number),
 }  # fmt: skip
+HIRES = {
+    "denoising_strength": 0.6, "hr_scale": 1.5, "hires_steps": 0, "hr_upscaler": "Model: fine, slow", "hr_resize_x": 0, "hr_resize_y": 0,
+}  # fmt: skip
+REFINER = {"enable-checkbox": True, "checkpoint": "refiner.safetensors", "switch_at": 0.7}
 
 
 @pytest.fixture
@@ -49,6 +53,8 @@ def page(modules: Any, tmp_path: Path) -> Any:
     with gr.Blocks() as whole:
         for end, (_, kind) in FORM.items():
             exchange.after_component(kind(value=None, label=end), elem_id=f"txt2img_{end}")
+        for end in (*HIRES, *REFINER):
+            exchange.after_component(gr.Textbox(), elem_id=f"txt2img_{end}")
         exchange.after_component(gr.Button(), elem_id="txt2img_send_to_extras")
         exchange.after_component(gr.Textbox(), elem_id="pnginfo_generation_info")
         for name in ("extras_tab", "txt2img_tab", None):
@@ -102,6 +108,7 @@ def test_a_webui_with_other_components_keeps_its_tab(modules: Any, caplog: pytes
             exchange.after_component(gr.Button(), elem_id=name)
         build_tab(HOST_INFO, extend=exchange.connect)
     assert [record.args for record in caplog.records] == [("pnginfo",), ("txt2img",)]
+    assert exchange.finishing()[0] == []
 
 
 def test_an_image_goes_out(page: Any, modules: Any) -> None:
@@ -112,3 +119,32 @@ def test_an_image_goes_out(page: Any, modules: Any) -> None:
     bindings = modules.infotext_utils.registered_param_bindings
     assert [one.tabname for one in bindings] == ["txt2img", "img2img", "inpaint", "extras", "rankopt"]
     assert modules.infotext_utils.paste_fields["rankopt"]["fields"][0] == (page.form.components["settings.prompt"], "Prompt")
+
+
+@pytest.mark.parametrize(
+    ("refiner", "end"),
+    [
+        (REFINER, ", Refiner: refiner.safetensors, Refiner switch at: 0.7"),
+        ({**REFINER, "enable-checkbox": False}, ""),
+        ({**REFINER, "checkpoint": ""}, ""),
+    ],
+)
+def test_an_image_is_finished_as_txt2img_is_set(page: Any, refiner: dict[str, Any], end: str) -> None:
+    inputs, finishing = page.exchange.finishing()
+    assert len(inputs) == len(HIRES) + len(refiner)
+    assert finishing("a fox\nSteps: 3", *HIRES.values(), *refiner.values()) == (
+        "a fox\nSteps: 3, Denoising strength: 0.6, Hires upscale: 1.5, Hires steps: 0, "
+        'Hires upscaler: "Model: fine, slow", Hires resize-1: 0, Hires resize-2: 0' + end
+    )
+
+
+def test_a_webui_without_a_refiner_finishes_all_the_same(modules: Any) -> None:
+    from lib_rankopt.ui.exchange import Exchange
+
+    exchange = Exchange(lambda: None)  # type: ignore[arg-type, return-value]
+    with gr.Blocks():
+        for end in HIRES:
+            exchange.after_component(gr.Textbox(), elem_id=f"txt2img_{end}")
+    inputs, finishing = exchange.finishing()
+    assert len(inputs) == len(HIRES)
+    assert finishing("a fox\nSteps: 3", *HIRES.values()).endswith("Hires resize-2: 0")

@@ -133,13 +133,21 @@ def test_an_image_sent_to_txt2img_is_made_again_and_finished_there(board: Board,
     assert f"Rank-Optimize latent: {chosen['latent']}" in made.info["parameters"]
     assert made.info["rankopt-latent"] == wanted.info["rankopt-latent"]
 
-    # finished: the same latent with Hires. fix, whose first pass is the same image again
+    # finished: the same latent with Hires. fix as it is set there, whose first pass is the same image again
     webui.call("POST", "sdapi/v1/options", {"save_images_before_highres_fix": True})
     page.click("#txt2img_hr .label-wrap, #txt2img_hr")
+    page.fill("#txt2img_denoising_strength input[type=number]", "0.55")
+    page.click("#txt2img_hr .label-wrap")  # off again
+    page.wait_for_selector("#txt2img_hr_scale", state="hidden")
+    go(board, "Rank-Optimize")
+    board.press("e")
+    page.click("[data-command=send_finish]")
+    page.wait_for_selector("#txt2img_hr_scale", state="visible")
     generate(board, webui)
     finished = fetched(newest(webui).as_uri())
     assert finished.size == (128, 128)
     assert finished.info["rankopt-latent"] == wanted.info["rankopt-latent"]
+    assert "Denoising strength: 0.55" in finished.info["parameters"]
     (first,) = newest(webui).parent.glob("*-before-highres-fix.png")
     with Image.open(first) as image:
         assert np.abs(np.asarray(image.convert("RGB"), dtype=int) - pixels).max() <= 2  # Forge adds an alpha channel to this one

@@ -48,6 +48,11 @@ def parse(text: str) -> dict[str, Any]:
     return found
 
 
+def with_parameters(text: str, more: dict[str, Any]) -> str:
+    """Add parameters to an infotext."""
+    return ", ".join([text, *(f"{name}: {infotext_utils.quote(value)}" for name, value in more.items())])
+
+
 def sampler_of(parameters: dict[str, Any]) -> Any:
     """Sampler of parameters of any release: older ones have the schedule in the sampler's name."""
     known = getattr(sd_samplers, "get_sampler_from_infotext", None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from modules import rng, sd_models, sd_samplers, shared
 
 from lib_rankopt.diffusion.checkpoint import read_shapes
 from lib_rankopt.diffusion.families import detect
+from lib_rankopt.diffusion.pocket.paths import checkpoint_path
 from lib_rankopt.errors import ModelError, NotFoundError
 from lib_rankopt.hosts.base import (
     GeneratedImage,
@@ -165,7 +165,9 @@ class WebuiHost(Host):
 
     @staticmethod
     def _is_pocket(info: Any) -> bool:
-        return Path(info.filename).name == "pocket.safetensors" and info.sha256 == _pocket_sha256()
+        path = Path(info.filename)
+        # its size will do: hashing our own file at every start takes longer than the rest of the tab
+        return path.name == "pocket.safetensors" and path.is_file() and path.stat().st_size == checkpoint_path().stat().st_size
 
 
 def _is_of(model: Any, info: Any) -> bool:
@@ -185,10 +187,3 @@ def _family(info: Any) -> str:
         return detect(read_shapes(Path(info.filename)), info.name)
     except ModelError:
         return "sd1"  # the webui may know it all the same
-
-
-@cache
-def _pocket_sha256() -> str:
-    from lib_rankopt.diffusion.pocket.paths import checkpoint_path
-
-    return sha256(checkpoint_path().read_bytes()).hexdigest()

@@ -1,5 +1,6 @@
 """Parameters as text, and handing them from tab to tab."""
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -25,3 +26,7 @@ def parse_generation_parameters(text):
     if "Size" in found:
         found["Size-1"], found["Size-2"] = found["Size"].split("x")
     return {"Prompt": prompt, **found}
+
+
+def quote(text):
+    return json.dumps(text) if re.search("[,:\\n]", str(text)) else text
