@@ -11,6 +11,11 @@ from modules import paths, shared
 
 T = TypeVar("T")
 SECTION = ("rankopt", "Rank-Optimize")
+# One place for them: what is in ui-config.json goes before whatever an option here would say.
+_ABOUT_DEFAULTS = (
+    "Defaults of the form (images per round, optimiser, sampler, size …): set the Rank-Optimize tab as you like it, then <b>Settings → "
+    "Defaults → Apply</b>, as for the webui's other tabs."
+)
 
 
 def data_dir() -> Path:
@@ -30,8 +35,11 @@ def add_options() -> None:
     folder.info("empty: rankopt in the webui's data folder; --rankopt-data-dir goes before").needs_restart()
     database = shared.OptionInfo("", "Database", section=SECTION)
     database.info("empty: a file in that folder; postgresql://user:password@host/name for a team").needs_restart()
+    defaults = shared.OptionHTML(_ABOUT_DEFAULTS)
+    defaults.section = SECTION
     shared.opts.add_option("rankopt_data_dir", folder)
     shared.opts.add_option("rankopt_database_url", database)
+    shared.opts.add_option("rankopt_defaults_explanation", defaults)
 
 
 def credentials() -> dict[str, str] | None:

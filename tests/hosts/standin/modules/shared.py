@@ -18,6 +18,10 @@ class OptionInfo:
         return self
 
 
+class OptionHTML(OptionInfo):
+    """Words among the settings."""
+
+
 class Options:
     """Settings by name."""
 
