@@ -1,0 +1,1 @@
+"""Keep or drop the candidates of a running batch at chosen denoising steps."""
