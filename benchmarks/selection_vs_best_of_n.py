@@ -109,9 +109,9 @@ class Runner:
 def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Every policy's means, and its differences to best-of-N with 95 % intervals; seconds as a ratio."""
     table: dict[str, Any] = {}
-    for name in results[0]["policies"]:
-        mine = [one["policies"][name] for one in results]
-        control = [one["policies"][CONTROL] for one in results]
+    for name in results[0]:
+        mine = [one[name] for one in results]
+        control = [one[CONTROL] for one in results]
         row: dict[str, Any] = {}
         for key in ("guide", "judge", "right"):
             difference = mean_interval([a[key] - b[key] for a, b in zip(mine, control, strict=True)])
@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
         for seed in range(options.seeds):
             made = policies(options.n, runner.plan.steps, seed)
             results.append({name: runner.run(policy, prompt, seed) for name, policy in made.items()})
-    found = summary([{"policies": one} for one in results])
+    found = summary(results)
     print(json.dumps(found)) if options.json else _print(found, options)
     return 0
 

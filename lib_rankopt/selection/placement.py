@@ -13,7 +13,7 @@ from typing import Literal
 from lib_rankopt.errors import InvalidInputError
 
 Place = Literal["callback", "model"]
-Noise = Literal["always", "eta", "churn"]
+Noise = Literal["always", "ancestral", "eta", "churn"]
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,13 @@ class Placement:
     Attributes:
         place: where it is exact.
         calls: of the model in an ordinary step; the last one may have fewer.
-        noise: what makes two rows with equal ``x`` differ afterwards: the sampler always, with ``eta`` or with ``s_churn`` above 0.
+        noise: when two rows with equal ``x`` differ afterwards: always, unless ``eta`` is 0, only with ``eta`` above 0, or only with
+            ``s_churn`` above 0.
     """
 
     place: Place
     calls: int = 1
-    noise: Noise = "always"
+    noise: Noise = "ancestral"
 
 
 # By name of the function: k-diffusion's, the webui's (ddim, ddim_cfgpp) and those of diffusion/extra_samplers.py.
@@ -39,7 +40,7 @@ PLACEMENTS: dict[str, Placement] = {
     "sample_dpmpp_sde": Placement("callback", 2),
     "sample_dpmpp_2m_sde": Placement("callback"),
     "sample_dpmpp_3m_sde": Placement("callback"),
-    "sample_lcm": Placement("callback"),
+    "sample_lcm": Placement("callback", noise="always"),
     "sample_ddim": Placement("callback", noise="eta"),
     "ddim": Placement("model", noise="eta"),
     "ddim_cfgpp": Placement("model", noise="eta"),
@@ -75,8 +76,7 @@ def placement(function: str, *, eta: float | None = None, churn: float = 0.0) ->
     if found is None:
         reason = _REFUSED.get(function, "it is not known how it keeps its state")
         raise InvalidInputError(f"Paths cannot be exchanged in the sampler '{function}': {reason}. {_INSTEAD}, or halving.")
-    silent = {"always": eta == 0, "eta": not eta, "churn": not churn}[found.noise]
-    if silent and function != "sample_lcm":
+    if {"always": False, "ancestral": eta == 0, "eta": not eta, "churn": not churn}[found.noise]:
         what = "sigma churn" if found.noise == "churn" else "eta"
         raise InvalidInputError(
             f"The sampler '{function}' draws no noise with {what} 0, so copies of a path stay copies: set {what} above 0. "

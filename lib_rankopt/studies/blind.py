@@ -229,23 +229,10 @@ class Blind:
         seeds = (settings.seed,) * len(missing)
         start = settings_module.start_of(settings, self._room.blobs)
         request = settings_module.request(settings, seeds, latents, notes=notes, init_image=start)
-        report = self._reporter(test.study, done, len(missing))
-        for image in self._room.host.generate(request, progress=report, cancel=job.cancel):
+        report: Callable[[Progress], None] = lambda progress: self._room.board.report(test.study, progress, done, len(missing))  # noqa: E731
+        for finished, image in enumerate(self._room.host.generate(request, progress=report, cancel=job.cancel), 1):
             keep_image(self._room, image, partial(self._room.store.set_trial_image, test.id, missing[image.index]))
-            done += 1
-            self._room.board.update(test.study, done=done)
-
-    def _reporter(self, study: str, done: int, count: int) -> Callable[[Progress], None]:
-        def report(progress: Progress) -> None:
-            self._room.board.update(
-                study,
-                fraction=(done + progress.fraction * count) / (done + count),
-                step=progress.step,
-                steps=progress.steps,
-                eta_seconds=progress.eta_seconds,
-            )
-
-        return report
+            self._room.board.update(test.study, done=done + finished)
 
 
 def _sentence(wins: float, n: int, ties: int, low: float, high: float) -> str:

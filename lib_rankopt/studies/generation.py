@@ -29,8 +29,6 @@ log = logging.getLogger("rankopt.studies")
 
 _PREVIEW_EVERY = 5
 _SIGN_OF_LIFE_SECONDS = 20.0
-# Whoever watches is told a new step this often at the most: every telling wakes his page, which asks again, beside the sampling.
-_TELL_SECONDS = 0.2
 
 
 def run_round(room: Room, job: Job, record: RoundRecord) -> RoundState | None:
@@ -144,30 +142,14 @@ def keep_image(room: Room, image: GeneratedImage, note: Callable[[str], bool]) -
 def _reporter(
     room: Room, record: RoundRecord, missing: list[CandidateRecord], done: int
 ) -> Callable[[Progress], None]:
-    total = done + len(missing)
+    names = [candidate.id for candidate in missing]
     last_sign = time.time()
-    last_told = -_TELL_SECONDS
 
     def report(progress: Progress) -> None:
-        nonlocal last_sign, last_told
-        now = time.monotonic()
-        if now - last_told < _TELL_SECONDS and progress.step < progress.steps and not progress.previews:
-            return
-        last_told = now
-        previews = {missing[i].id: image for i, image in progress.previews.items() if i < len(missing)}
-        changes = {"previews": room.board.put_previews(record.study, previews)} if previews else {}
-        room.board.update(
-            record.study,
-            fraction=(done + progress.fraction * len(missing)) / total,
-            step=progress.step,
-            steps=progress.steps,
-            eta_seconds=progress.eta_seconds,
-            **changes,
-        )
+        nonlocal last_sign
+        room.board.report(record.study, progress, done, len(missing), names)
         if time.time() - last_sign > _SIGN_OF_LIFE_SECONDS:
             last_sign = time.time()
             room.store.touch_round(record.id, last_sign)
 
     return report
-
-

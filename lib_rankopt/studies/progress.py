@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,11 @@ from lib_rankopt.studies.views import ProgressView
 if TYPE_CHECKING:
     from PIL import Image
 
+    from lib_rankopt.hosts.base import Progress
+
 _IDLE = "idle"
+# Whoever watches is told a new step this often at the most: every telling wakes his page, which asks again, beside the sampling.
+_TELL_SECONDS = 0.2
 
 
 class ProgressBoard:
@@ -23,6 +28,7 @@ class ProgressBoard:
         self._changed = threading.Condition()
         self._views: dict[str, ProgressView] = {}
         self._previews: dict[str, dict[str, bytes]] = {}
+        self._told: dict[str, float] = {}
         # Begins at the time in milliseconds, so that it also grows over restarts: a page that is still open goes on.
         self._version = int(time.time() * 1000)
 
@@ -33,6 +39,27 @@ class ProgressBoard:
             base = self._views.get(study) or ProgressView(version=0, job=_IDLE)
             self._views[study] = replace(base, version=self._version, **changes)
             self._changed.notify_all()
+
+    def report(self, study: str, progress: Progress, done: int, missing: int, names: Sequence[str] = ()) -> None:
+        """Tell how far the host is with ``missing`` images, where ``done`` were there before; quick steps are not told one by one.
+
+        Args:
+            names: by which the previews of the missing images are asked for; without them previews are dropped.
+        """
+        now = time.monotonic()
+        if now - self._told.get(study, -_TELL_SECONDS) < _TELL_SECONDS and progress.step < progress.steps and not progress.previews:
+            return
+        self._told[study] = now
+        previews = {names[i]: image for i, image in progress.previews.items() if i < len(names)}
+        changes = {"previews": self.put_previews(study, previews)} if previews else {}
+        self.update(
+            study,
+            fraction=(done + progress.fraction * missing) / (done + missing),
+            step=progress.step,
+            steps=progress.steps,
+            eta_seconds=progress.eta_seconds,
+            **changes,
+        )
 
     def begin(self, study: str, job: str, **fields: Any) -> None:
         """Start anew with a job; earlier previews are dropped."""
@@ -52,6 +79,7 @@ class ProgressBoard:
         with self._changed:
             self._views.pop(study, None)
             self._previews.pop(study, None)
+            self._told.pop(study, None)
             self._changed.notify_all()
 
     def put_previews(self, study: str, images: dict[str, Image.Image]) -> dict[str, int]:

@@ -42,10 +42,10 @@ _HIRES = {
     "Hires resize-1": "hr_resize_x",
     "Hires resize-2": "hr_resize_y",
 }
-_REFINER_ON = "enable-checkbox"
+_REFINES = "enable-checkbox"
 _REFINER = {"Refiner": "checkpoint", "Refiner switch at": "switch_at"}
 _READ = {
-    "txt2img": {*_TXT2IMG.values(), *_HIRES.values(), _REFINER_ON, *_REFINER.values()},
+    "txt2img": {*_TXT2IMG.values(), *_HIRES.values(), _REFINES, *_REFINER.values()},
     "img2img": set(_FORMS["img2img"].values()),
 }
 _INFOTEXT = "pnginfo_generation_info"
@@ -141,18 +141,15 @@ class Exchange:
 
     def finishing(self) -> tuple[list[Any], Callable[..., str]]:
         """Return the components of txt2img that say how to finish, and what adds their values to an infotext; none where it has others."""
-        hires = {name: self._met.get(f"txt2img_{end}") for name, end in _HIRES.items()}
-        refiner = {name: self._met.get(f"txt2img_{end}") for name, end in {"": _REFINER_ON, **_REFINER}.items()}
-        if None in hires.values():
-            return [], lambda text: str(text)
-        wanted = hires if None in refiner.values() else {**hires, **refiner}
+        names = {**_HIRES, **_REFINER}
+        inputs = [self._met.get(f"txt2img_{end}") for end in (_REFINES, *names.values())]
 
-        def add(text: str, *values: Any) -> str:
-            found = dict(zip(wanted, values, strict=True))
-            refined = bool(found.pop("", False) and found["Refiner"])
+        def add(text: str, refines: bool, *values: Any) -> str:
+            found = dict(zip(names, values, strict=True))
+            refined = refines and found["Refiner"]
             return webui.with_parameters(text, {name: value for name, value in found.items() if refined or name not in _REFINER})
 
-        return list(wanted.values()), add
+        return [] if None in inputs else inputs, add
 
     def _read(self, name: str) -> tuple[Any, str]:
         try:

@@ -101,7 +101,6 @@ def test_a_history_left_behind_would_show(name: str, monkeypatch: pytest.MonkeyP
     """The lineage test can fail: without the earlier predictions it does."""
     noise, choices = Noise(), SCHEDULES["any"]
     exact = run(name, noise.start, noise.draws(lambda _: list(range(ROWS)), 1), choices, monkeypatch)
-    monkeypatch.setattr("lib_rankopt.selection.rows._HISTORY", 0)
     monkeypatch.setattr(CallbackRows, "__call__", _without_history)
     wrong = run(name, noise.start, noise.draws(lambda _: list(range(ROWS)), 1), choices, monkeypatch)
     assert (exact - wrong).abs().max() > 0.01

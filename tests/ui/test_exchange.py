@@ -132,19 +132,8 @@ def test_an_image_goes_out(page: Any, modules: Any) -> None:
 def test_an_image_is_finished_as_txt2img_is_set(page: Any, refiner: dict[str, Any], end: str) -> None:
     inputs, finishing = page.exchange.finishing()
     assert len(inputs) == len(HIRES) + len(refiner)
-    assert finishing("a fox\nSteps: 3", *HIRES.values(), *refiner.values()) == (
+    enabled, *rest = refiner.values()
+    assert finishing("a fox\nSteps: 3", enabled, *HIRES.values(), *rest) == (
         "a fox\nSteps: 3, Denoising strength: 0.6, Hires upscale: 1.5, Hires steps: 0, "
         'Hires upscaler: "Model: fine, slow", Hires resize-1: 0, Hires resize-2: 0' + end
     )
-
-
-def test_a_webui_without_a_refiner_finishes_all_the_same(modules: Any) -> None:
-    from lib_rankopt.ui.exchange import Exchange
-
-    exchange = Exchange(lambda: None)  # type: ignore[arg-type, return-value]
-    with gr.Blocks():
-        for end in HIRES:
-            exchange.after_component(gr.Textbox(), elem_id=f"txt2img_{end}")
-    inputs, finishing = exchange.finishing()
-    assert len(inputs) == len(HIRES)
-    assert finishing("a fox\nSteps: 3", *HIRES.values()).endswith("Hires resize-2: 0")
