@@ -1,6 +1,6 @@
 """Run by the webui at every start: adds what is missing and never moves a package that is there.
 
-The extension needs two pure-Python packages that the webui does not have. Everything else that it uses is the webui's own.
+The extension needs three small packages that the webui does not have. Everything else that it uses is the webui's own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from importlib import metadata
 NEEDED = {
     "SQLAlchemy": ((2, 0, 30), "SQLAlchemy>=2.0.30,<2.1"),
     "cma": ((4, 0), "cma>=4.0,<5"),
+    "greenlet": ((3, 0), "greenlet>=3.0"),
 }
 
 

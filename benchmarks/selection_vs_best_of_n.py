@@ -1,19 +1,23 @@
 """Does choosing inside the sampler help? Policies against the best of N finished images, for the same number of model evaluations.
 
 All choose by the guide (the pocket CLIP) and see the same starts: best-of-N and the policies that copy paths the first N of them, halving
-the first 2N. The ground-truth judges were trained apart and guide nothing. Printed are the differences to best-of-N over prompts and
-seeds with 95 % t intervals, evaluations and seconds, all measured in the same run.
+the first 2N. The ground-truth judges were trained apart and guide nothing; nor does a second pocket CLIP of other pictures and another
+start, where one is given. Printed are the differences to best-of-N with 95 % t intervals over prompts, evaluations and seconds, all
+measured in the same run.
 
-    python -m benchmarks.selection_vs_best_of_n --prompts 64 --seeds 4 --n 4 --json
+    python -m tools.pocket.make --stage art --stage render --stage clip --seed 1 --work build/other --out build/other/clip
+    python -m benchmarks.selection_vs_best_of_n --prompts 64 --seeds 4 --n 4 --held-out build/other/clip --json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,31 +37,19 @@ from lib_rankopt.diffusion.samplers import plan
 from lib_rankopt.diffusion.sampling import sample
 from lib_rankopt.evaluation import mean_interval
 from lib_rankopt.hosts.pocket import pocket_defaults
-from lib_rankopt.selection.policies import Greedy, Halving, Policy, Resample
-from lib_rankopt.selection.pool import PoolRun
-from lib_rankopt.selection.rows import CallbackRows
+from lib_rankopt.scorers.pocket_clip import PocketClipScorer
+from lib_rankopt.selection.placement import placement
+from lib_rankopt.selection.policies import BestOfN, Greedy, Halving, Policy, Resample
+from lib_rankopt.selection.pool import Launch, PoolRun
 
 CONTROL = "best of N"
-
-
-class Nothing(Policy):
-    """Best of N: nobody is dropped or copied before the end."""
-
-    name = CONTROL
-    needs_noise = False
-
-    def decides_at(self) -> tuple[int, ...]:
-        return ()
-
-    def decide(self, scores: Tensor) -> Any:
-        raise NotImplementedError
 
 
 def policies(n: int, steps: int, seed: int) -> dict[str, Policy]:
     """The policies by name, each for as many evaluations as ``n`` whole images take."""
     generator = torch.Generator().manual_seed(seed)
     return {
-        CONTROL: Nothing(n, steps),
+        CONTROL: BestOfN(n, steps),
         "halving": Halving(2 * n, steps),
         "greedy": Greedy(n, steps),
         "resample": Resample(n, steps, generator=generator),
@@ -69,11 +61,13 @@ class Runner:
 
     Args:
         sampler: one that draws noise. steps: of the sampler.
+        held_out: folder of another pocket CLIP, which guides nothing.
     """
 
-    def __init__(self, sampler: str, steps: int) -> None:
+    def __init__(self, sampler: str, steps: int, held_out: Path | None) -> None:
         self.model: StableDiffusion = load(checkpoint_path(), torch.device("cpu"), torch.float32)
         self.guide, self.judges = scorers.create(GUIDE), pocket.load_judges("cpu")
+        self.held_out = PocketClipScorer(folder=held_out) if held_out else None
         self.plan = plan(sampler, "Automatic", steps, self.model.schedule)
 
     def pictures(self, latents: Tensor) -> Tensor:
@@ -88,33 +82,42 @@ class Runner:
         with torch.inference_mode():
             cond, uncond = encode_prompts(self.model, prompt, "", (defaults.width, defaults.height))
             guided = CFGDenoiser(Denoiser(self.model.predict, self.model.schedule), cond, uncond, defaults.cfg_scale)
-            pool = PoolRun(policy, lambda latents: self.guide.score(self.pictures(latents), prompt))
-            rows = CallbackRows(pool.choose)
+            place = placement(self.plan.sampler.function, eta=self.plan.eta)
+            pool = PoolRun(policy, lambda latents, *_: self.guide.score(self.pictures(latents), prompt), place)
             shape = (self.model.config.latent_channels, defaults.height // 8, defaults.width // 8)
-            latents = sample(
-                self.plan, pool.over(guided), start_noise(seeds, shape), seeds,  # type: ignore[arg-type]
-                lambda step: rows(step.index, step.x, step.denoised),
-            )  # fmt: skip
-            best = pool.finish(latents)
-            picture = self.pictures(latents[best : best + 1])[0]
+
+            def sampler(launch: Launch) -> Tensor:
+                return sample(
+                    self.plan, launch.model(lambda _rows, x, sigma: guided(x, sigma)), start_noise(seeds, shape), seeds,  # type: ignore[arg-type]
+                    lambda step: launch.callback(step.index, step.x, step.denoised),
+                )  # fmt: skip
+
+            best, latent = pool.sample(sampler)
+            picture = self.pictures(latent)[0]
         seconds = time.perf_counter() - begun
         image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
         log_probability, right = judge_scores(self.judges, [image], prompt)
+        held_out = float(self.held_out.score([image], prompt)[0]) if self.held_out else math.nan
         return {
-            "guide": pool.looks[-1].scores[best], "judge": log_probability, "right": right,
+            "guide": pool.looks[-1].scores[best], "judge": log_probability, "right": right, "held_out": held_out,
             "evaluations": pool.evaluated, "seconds": seconds,
         }  # fmt: skip
 
 
-def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Every policy's means, and its differences to best-of-N with 95 % intervals; seconds as a ratio."""
+def summary(results: Sequence[dict[str, Any]], seeds: int) -> dict[str, Any]:
+    """Every policy's means, and its differences to best-of-N with 95 % intervals over prompts; seconds as a ratio.
+
+    Args:
+        results: of every prompt and seed, the seeds of one prompt together. seeds: of each prompt.
+    """
     table: dict[str, Any] = {}
     for name in results[0]:
         mine = [one[name] for one in results]
         control = [one[CONTROL] for one in results]
         row: dict[str, Any] = {}
-        for key in ("guide", "judge", "right"):
-            difference = mean_interval([a[key] - b[key] for a, b in zip(mine, control, strict=True)])
+        for key in ("guide", "held_out", "judge", "right"):
+            more = [a[key] - b[key] for a, b in zip(mine, control, strict=True)]
+            difference = mean_interval([sum(more[i : i + seeds]) / seeds for i in range(0, len(more), seeds)])
             row[key] = sum(one[key] for one in mine) / len(mine)
             row[f"{key}_more"] = (difference.mean, difference.low, difference.high)
         row["evaluations"] = sum(one["evaluations"] for one in mine) / len(mine)
@@ -131,15 +134,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=4, help="whole images that the evaluations are worth")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--sampler", default="Euler a", help="one that draws noise")
+    parser.add_argument("--held-out", type=Path, metavar="DIR", help="another pocket CLIP, which guides nothing")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    runner = Runner(options.sampler, options.steps)
+    runner = Runner(options.sampler, options.steps, options.held_out)
     results = []
     for prompt in prompts(options.prompts):
         for seed in range(options.seeds):
             made = policies(options.n, runner.plan.steps, seed)
             results.append({name: runner.run(policy, prompt, seed) for name, policy in made.items()})
-    found = summary(results)
+    found = summary(results, options.seeds)
     print(json.dumps(found)) if options.json else _print(found, options)
     return 0
 
@@ -149,7 +153,8 @@ def _print(found: dict[str, Any], options: argparse.Namespace) -> None:
     print(f"{found['runs']} runs, {options.sampler}, {options.steps} steps, evaluations of {options.n} images; less best of N, 95 %")
     for name, row in found["policies"].items():
         print(
-            f"{name:10} guide {row['guide']:6.2f} {signed(row['guide_more'])}  judge {signed(row['judge_more'])}  all right "
+            f"{name:10} guide {row['guide']:6.2f} {signed(row['guide_more'])}  held-out {row['held_out']:6.2f} "
+            f"{signed(row['held_out_more'])}  judge {signed(row['judge_more'])}  all right "
             f"{row['right']:.3f} {signed(row['right_more'])}  {row['evaluations']:.0f} evaluations, seconds × {row['seconds_ratio']:.2f}"
         )
     print(f"peak memory {found['peak_memory_mib']:.0f} MiB")

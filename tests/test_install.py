@@ -39,19 +39,19 @@ def run(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
 
 def test_nothing_is_done_where_all_is_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "launch", None)  # not even imported
-    run(monkeypatch, {"SQLAlchemy": "2.0.36", "cma": "4.4.1"})
+    run(monkeypatch, {"SQLAlchemy": "2.0.36", "cma": "4.4.1", "greenlet": "3.1.1"})
     assert capsys.readouterr().out == ""
 
 
 def test_what_is_missing_is_added(monkeypatch: pytest.MonkeyPatch, launch: SimpleNamespace) -> None:
-    run(monkeypatch, {"cma": "4.0.0"})
+    run(monkeypatch, {"cma": "4.0.0", "greenlet": "3.0.0"})
     assert launch.calls == ['install "SQLAlchemy>=2.0.30,<2.1"']
 
 
 def test_another_version_is_left_and_said(
     monkeypatch: pytest.MonkeyPatch, launch: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(monkeypatch, {"SQLAlchemy": "1.4.54", "cma": "4.0.0"})
+    run(monkeypatch, {"SQLAlchemy": "1.4.54", "cma": "4.0.0", "greenlet": "3.0.0"})
     assert launch.calls == []
     assert "SQLAlchemy>=2.0.30" in capsys.readouterr().out
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from lib_rankopt.selection.record import SelectionRecord
+    from lib_rankopt.selection.settings import Selection
+
 
 @dataclass(frozen=True)
 class GenerationRequest:
@@ -34,6 +37,8 @@ class GenerationRequest:
         init_image: RGB of exactly ``width`` × ``height``, from which the run starts instead of from noise alone (img2img); the latents
             are then the noise that is added to it.
         denoising_strength: how much of an ``init_image`` is made anew, above 0 and up to 1.
+        selection: how each image is chosen among candidates inside its run, ``None`` for plain runs. Candidates start from the seeds' own
+            noise, or all from the image's latent where ``latents`` are given.
         extra: host-specific values (styles, VAE, …) that a host may refuse.
     """
 
@@ -55,6 +60,7 @@ class GenerationRequest:
     notes: tuple[dict[str, str], ...] = ()
     init_image: Image.Image | None = None
     denoising_strength: float = 0.75
+    selection: Selection | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -68,6 +74,7 @@ class GeneratedImage:
         latent: the x_T that it came from, float32 ``[C, h, w]``, CPU.
         seed: noise seed used.
         parameters: generation parameters as the webui's infotext (``prompt\\nNegative prompt: …\\nSteps: 20, Sampler: …``).
+        selection: how it was chosen, where the request asked for that.
     """
 
     index: int
@@ -75,6 +82,7 @@ class GeneratedImage:
     latent: Tensor
     seed: int
     parameters: str
+    selection: SelectionRecord | None = None
 
 
 @dataclass(frozen=True)

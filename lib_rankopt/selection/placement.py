@@ -50,15 +50,29 @@ PLACEMENTS: dict[str, Placement] = {
 }
 
 _INSTEAD = "Take Euler a, DPM++ SDE, DPM++ 2M SDE or DPM++ 3M SDE"
+_NEVER = {
+    "sample_dpm_fast": "its steps are not those of the schedule",
+    "sample_dpm_adaptive": "its error control couples the images of a batch, and nobody knows its number of steps",
+    "restart_sampler": "it goes back in the middle, so its steps are not those of the schedule",
+}
 _REFUSED = {
-    "sample_dpm_fast": "it has used the model's answer before anybody can look at it",
-    "sample_dpm_adaptive": "its error control couples the images of a batch",
-    "restart_sampler": "it has used the model's answer before anybody can look at it",
+    **_NEVER,
     "sample_dpmpp_2m": "it draws no noise, so copies of a row stay copies",
     "sample_lms": "it draws no noise and hides its history",
     "plms": "it draws no noise and hides its history",
     "unipc": "it draws no noise and hides its history",
 }
+
+
+def looking(function: str) -> Placement:
+    """Look up where rows may be looked at and dropped, which needs no noise and no history.
+
+    Raises:
+        InvalidInputError: not with this sampler; says what to use instead.
+    """
+    if function in _NEVER:
+        raise InvalidInputError(f"Candidates cannot be compared inside the sampler '{function}': {_NEVER[function]}. {_INSTEAD}.")
+    return PLACEMENTS.get(function, Placement("callback"))
 
 
 def placement(function: str, *, eta: float | None = None, churn: float = 0.0) -> Placement:

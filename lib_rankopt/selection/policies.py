@@ -62,6 +62,10 @@ class Policy(ABC):
     def decides_at(self) -> tuple[int, ...]:
         """Decision steps, increasing; never the last step, after which copies could not part again."""
 
+    def alive(self) -> tuple[bool, ...]:
+        """Rows that run from the beginning: all of them."""
+        return (True,) * self.pool
+
     @abstractmethod
     def decide(self, scores: Tensor) -> Decision:
         """Decide at the next of the decision steps.
@@ -99,22 +103,21 @@ class Halving(Policy):
 
     Args:
         pool: 2N; 4 at least.
+        at: shares of the steps after which half is kept.
     """
 
     name = "halving"
     needs_noise = False
-    at: ClassVar[tuple[float, float]] = (0.25, 0.5)
+    default_at: ClassVar[tuple[float, ...]] = (0.25, 0.5)
 
-    def __init__(self, pool: int, steps: int) -> None:
+    def __init__(self, pool: int, steps: int, at: tuple[float, ...] = default_at) -> None:
         super().__init__(pool, steps)
         if pool < 4:
             raise InvalidInputError(f"Halving twice needs at least 4 candidates, not {pool}.")
-        if steps < 4:
-            raise InvalidInputError(f"Halving after a quarter and half of the steps needs at least 4 steps, not {steps}.")
+        self._decides_at = steps_of(at, steps)
 
     def decides_at(self) -> tuple[int, ...]:
-        # the step whose evaluation completes the share: the whole run then costs what it says
-        return tuple(round(self.steps * share) - 1 for share in self.at)
+        return self._decides_at
 
     def decide(self, scores: Tensor) -> Decision:
         found = self._checked(scores)
@@ -124,9 +127,11 @@ class Halving(Policy):
         return Decision(None, tuple(self._alive))
 
     def evaluations(self) -> int:
-        first, second = (step + 1 for step in self.decides_at())
-        half, quarter = self.pool // 2, max(1, self.pool // 2 // 2)
-        return self.pool * first + half * (second - first) + quarter * (self.steps - second)
+        spent, rows, before = 0, self.pool, 0
+        for step in (*self._decides_at, self.steps - 1):
+            spent += rows * (step + 1 - before)
+            rows, before = max(1, rows // 2), step + 1
+        return spent
 
 
 class Greedy(Policy):
@@ -135,14 +140,15 @@ class Greedy(Policy):
     Args:
         every: steps between decisions; one step changes little, above all on SDXL.
         start: share of the steps before which predictions say nothing.
+        at: shares of the steps to decide after, instead.
     """
 
     name = "greedy"
     needs_noise = True
 
-    def __init__(self, pool: int, steps: int, every: int = 4, start: float = 0.2) -> None:
+    def __init__(self, pool: int, steps: int, every: int = 4, start: float = 0.2, at: tuple[float, ...] = ()) -> None:
         super().__init__(pool, steps)
-        self._decides_at = _every(steps, every, start)
+        self._decides_at = steps_of(at, steps) if at else _every(steps, every, start)
 
     def decides_at(self) -> tuple[int, ...]:
         return self._decides_at
@@ -161,7 +167,7 @@ class Resample(Policy):
     Args:
         potential: of the path so far: ``diff`` of the last two scores, the running ``max``, or the running ``sum``.
         strength: λ, in units of the scorer's standard deviation over the first pool.
-        every: steps between decisions. start: share of the steps before the first.
+        every: steps between decisions. start: share of the steps before the first. at: shares of the steps to decide after, instead.
         threshold: resample when the effective sample size is below this share of the pool; 1 resamples always.
         generator: of the resampling, on the CPU.
     """
@@ -179,10 +185,11 @@ class Resample(Policy):
         strength: float = 4.0,
         every: int = 4,
         start: float = 0.2,
+        at: tuple[float, ...] = (),
         threshold: float = 0.5,
     ) -> None:
         super().__init__(pool, steps)
-        self._decides_at = _every(steps, every, start)
+        self._decides_at = steps_of(at, steps) if at else _every(steps, every, start)
         self._potential, self._strength, self._threshold, self._generator = potential, strength, threshold, generator
         self._log_weights = torch.zeros(pool, dtype=torch.float64)
         self._state: Tensor | None = None  # the path's last score, running maximum or running sum
@@ -215,6 +222,101 @@ class Resample(Policy):
         self._state = {"diff": now, "max": torch.maximum(before, now), "sum": before + now}[self._potential]
         grown = now - before if self._potential == "diff" else self._state
         return self._strength / self._unit * grown
+
+
+class BestOfN(Policy):
+    """The control: all run to the end, and the best of the finished images is taken."""
+
+    name = "best-of-n"
+    needs_noise = False
+
+    def decides_at(self) -> tuple[int, ...]:
+        return ()
+
+    def decide(self, scores: Tensor) -> Decision:
+        raise NotImplementedError  # it has no decision steps
+
+
+class Human(Policy):
+    """A person marks those that go on, 1 for each and 0 for the others, or all with the same mark: then all go on.
+
+    Args:
+        at: shares of the steps after which he is asked.
+        copies: whether the marked ones are copied into the places of the others, which takes noise in the sampler; otherwise the others
+            are dropped.
+    """
+
+    name = "human"
+    needs_noise = False
+    default_at: ClassVar[tuple[float, ...]] = (0.25, 0.5, 0.75)
+
+    def __init__(self, pool: int, steps: int, copies: bool, at: tuple[float, ...] = default_at) -> None:
+        super().__init__(pool, steps)
+        self._copies, self._decides_at = copies, steps_of(at, steps)
+
+    def decides_at(self) -> tuple[int, ...]:
+        return self._decides_at
+
+    def decide(self, scores: Tensor) -> Decision:
+        found = self._checked(scores)
+        rows = [row for row in range(self.pool) if self._alive[row]]
+        chosen = [row for row in rows if found[row] == max(found[one] for one in rows)]
+        if len(chosen) == len(rows):
+            return Decision(None, tuple(self._alive))
+        if self._copies:
+            spare = iter(chosen * self.pool)
+            return Decision(tuple(row if row in chosen else next(spare) for row in range(self.pool)), tuple(self._alive))
+        self._alive = [row in chosen for row in range(self.pool)]
+        return Decision(None, tuple(self._alive))
+
+
+class Follow(Policy):
+    """Nothing is chosen: one path through the rows is taken again, at the cost of one image.
+
+    Args:
+        path: row and the step after which the path is in it; begins with ``(0, row)``.
+    """
+
+    name = "path"
+    needs_noise = True
+
+    def __init__(self, pool: int, steps: int, path: tuple[tuple[int, int], ...]) -> None:
+        self.pool, self.steps, self._path = pool, steps, path
+        self._alive = [row == path[0][1] for row in range(pool)]
+        self._next = 1
+        if any(not 0 <= step < steps - 1 for step, _ in path[1:]):
+            raise InvalidInputError(f"The path changes rows at step {path[-1][0]}, but the run has only {steps} steps.")
+
+    def decides_at(self) -> tuple[int, ...]:
+        return tuple(step for step, _ in self._path[1:])
+
+    def alive(self) -> tuple[bool, ...]:
+        return tuple(self._alive)
+
+    def decide(self, scores: Tensor) -> Decision:
+        before, now = self._path[self._next - 1][1], self._path[self._next][1]
+        self._next += 1
+        self._alive = [row == now for row in range(self.pool)]
+        return Decision(tuple(before if row == now else row for row in range(self.pool)), tuple(self._alive))
+
+    def best(self, scores: Tensor) -> int:
+        return self._path[-1][1]
+
+    def evaluations(self) -> int:
+        return self.steps
+
+
+def steps_of(at: tuple[float, ...], steps: int) -> tuple[int, ...]:
+    """The steps whose evaluations complete these shares of a run.
+
+    Raises:
+        InvalidInputError: the run is too short for them: two fall on one step, or one on the last.
+    """
+    found = tuple(round(steps * share) - 1 for share in at)
+    if len(set(found)) < len(found) or any(not 0 <= step < steps - 1 for step in found):
+        shares = ", ".join(f"{share:.0%}" for share in at)
+        raise InvalidInputError(f"{steps} steps are too few to compare candidates after {shares} of them: take more steps.")
+    return found
 
 
 def systematic(weights: Tensor, generator: torch.Generator) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from lib_rankopt.diffusion import extra_samplers, kdiffusion
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.selection.placement import PLACEMENTS, placement
-from lib_rankopt.selection.rows import CallbackRows, ModelRows
+from lib_rankopt.selection.rows import CallbackRows, ModelRows, exchange
 from tests.selection.toy import ROWS, SIGMAS, STEPS, Noise, denoiser
 
 SAMPLERS = {
@@ -49,17 +49,18 @@ def run(name: str, start: Tensor, draw: Callable[..., Tensor], choices: Choices,
     function = own or getattr(kdiffusion.module(), name)
     options = dict(SAMPLERS[name])
 
-    def choose(step: int, _x: Tensor, _denoised: Tensor) -> Tensor | None:
-        return torch.tensor(choices[step]) if step in choices else None
+    def meet(step: int, _denoised: Tensor, tensors: list[Tensor]) -> None:
+        if step in choices:
+            exchange([tensors], torch.tensor(choices[step]))
 
     place = PLACEMENTS[name]
     model: Callable[..., Tensor] = denoiser
     callback: Callable[[dict[str, Any]], None] = lambda _state: None  # noqa: E731
     if place.place == "model":
-        model = ModelRows(denoiser, place.calls, choose)
+        model = ModelRows(denoiser, place.calls, meet)
         monkeypatch.setattr(kdiffusion.module().torch, "randn_like", draw)  # churn draws from torch itself
     else:
-        rows = CallbackRows(choose)
+        rows = CallbackRows(meet)
         callback = lambda state: rows(state["i"], state["x"], state["denoised"])  # noqa: E731
         options["noise_sampler"] = draw
     sigmas = SIGMAS[:-1] if name == "sample_ddim" else SIGMAS
@@ -107,10 +108,7 @@ def test_a_history_left_behind_would_show(name: str, monkeypatch: pytest.MonkeyP
 
 
 def _without_history(self: CallbackRows, step: int, x: Tensor, denoised: Tensor) -> None:
-    index = self._choose(step, x, denoised)
-    if index is not None:
-        for tensor in (x, denoised):
-            tensor.copy_(tensor[index])
+    self._meet(step, denoised, [x, denoised])
 
 
 @pytest.mark.parametrize("name", ["sample_dpm_fast", "sample_dpm_adaptive", "restart_sampler", "sample_lms", "sample_nobody_knows"])

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from tools.pocket import report, stages
-from tools.pocket.plan import Plan, default_plan
+from tools.pocket.plan import Plan, default_plan, reseeded
 
 log = logging.getLogger("rankopt.pocket.make")
 
@@ -72,9 +72,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=None, help="renders, latents, unfinished weights (build/pocket)")
     parser.add_argument("--out", type=Path, default=None, help="where the model goes (the package's own folder)")
     parser.add_argument("--redo", action="store_true", help="run the stages from their beginning even if they were finished")
+    parser.add_argument("--seed", type=int, default=0, help="another build than the committed one: other renders, other starts")
     parser.add_argument("--unet-steps", type=int, default=None)
     arguments = parser.parse_args()
-    plan = default_plan(arguments.work, arguments.out, arguments.device)
+    plan = reseeded(default_plan(arguments.work, arguments.out, arguments.device), arguments.seed)
     if arguments.unet_steps is not None:
         plan = replace(plan, unet_steps=arguments.unet_steps)
     names = arguments.stage or [*STAGES, "report"]

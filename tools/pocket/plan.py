@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib_rankopt.diffusion.pocket.paths import POCKET_DIR
@@ -51,6 +51,15 @@ class Plan:
 def default_plan(work: Path | None = None, out: Path | None = None, device: str = "cpu") -> Plan:
     """The build of the committed weights."""
     return Plan(work=work or ROOT / "build" / "pocket", out=out or POCKET_DIR, device=device)
+
+
+def reseeded(plan: Plan, seed: int) -> Plan:
+    """The build with other pictures and other starts for each ``seed`` above 0, for instance to have a scorer that nothing else knows."""
+    shift = 10 * seed
+    return replace(
+        plan, seed=plan.seed + seed, render_seed=plan.render_seed + shift, holdout_seed=plan.holdout_seed + shift,
+        judge_seed=plan.judge_seed + shift, judge_holdout_seed=plan.judge_holdout_seed + shift,
+    )  # fmt: skip
 
 
 def tiny(work: Path, out: Path) -> Plan:

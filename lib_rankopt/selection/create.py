@@ -1,0 +1,95 @@
+"""From a request's selection to the policy of one run, the noise seeds of its pool and the place in its sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.selection.placement import Placement, looking, placement
+from lib_rankopt.selection.policies import BestOfN, Follow, Greedy, Halving, Human, Policy, Resample
+from lib_rankopt.selection.record import parse_path
+from lib_rankopt.selection.settings import Selection
+
+
+@dataclass(frozen=True)
+class SamplerRun:
+    """What matters of the run that a pool goes through.
+
+    Attributes:
+        function: name of the sampler's function.
+        steps: callbacks that it makes.
+        eta: noise multiplier, ``None`` for the sampler's own default. churn: ``s_churn``.
+        equal_start: whether all rows start from one latent.
+    """
+
+    function: str
+    steps: int
+    eta: float | None = None
+    churn: float = 0.0
+    equal_start: bool = False
+
+
+def seeds_of(selection: Selection, seed: int, stride: int = 1) -> tuple[int, ...]:
+    """Noise seeds of a pool's rows: the image's own first, then every ``stride``-th, so that no two images of a request share one.
+
+    Along a given path they are the path's.
+
+    Raises:
+        InvalidInputError: the path cannot be read, or is that of another seed.
+    """
+    if not selection.path:
+        return tuple((seed + row * stride) % 2**32 for row in range(selection.rows))
+    path = parse_path(selection.path)
+    if path[0][1] != seed:
+        raise InvalidInputError(f"The path '{selection.path}' begins with seed {path[0][1]}, and the image's is {seed}.")
+    return tuple(dict.fromkeys(number for _, number in path))
+
+
+def policy_of(selection: Selection, run: SamplerRun, seeds: Sequence[int]) -> tuple[Policy, Placement]:
+    """Make the policy of one run, and say where it looks.
+
+    Args:
+        seeds: as :func:`seeds_of` gave them; the first one also seeds what resampling draws.
+
+    Raises:
+        InvalidInputError: the sampler, the steps or the pool do not suit the policy; says what to use instead.
+    """
+    policy = _policy(selection, run, seeds)
+    if policy.needs_noise and (len(seeds) > 1 or not selection.path):
+        return policy, placement(run.function, eta=run.eta, churn=run.churn)
+    if len(set(seeds)) < len(seeds):
+        raise InvalidInputError("The candidates of a pool have equal seeds, so they would be equal images.")
+    if run.equal_start and not selection.path:
+        placement(run.function, eta=run.eta, churn=run.churn)  # the candidates part by the sampler's noise alone
+    return policy, looking(run.function)
+
+
+def _policy(selection: Selection, run: SamplerRun, seeds: Sequence[int]) -> Policy:
+    rows, steps, at = len(seeds), run.steps, selection.at
+    if selection.path:
+        path = parse_path(selection.path)
+        return Follow(rows, steps, tuple((step, list(seeds).index(seed)) for step, seed in path))
+    if selection.policy == "halving":
+        return Halving(rows, steps, at or Halving.default_at)
+    if selection.policy == "greedy":
+        return Greedy(rows, steps, selection.every, selection.start, at)
+    if selection.policy == "resample":
+        generator = torch.Generator("cpu").manual_seed(seeds[0])
+        return Resample(
+            rows, steps, generator=generator, potential=selection.potential, strength=selection.strength,  # type: ignore[arg-type]
+            every=selection.every, start=selection.start, at=at, threshold=selection.threshold,
+        )  # fmt: skip
+    if selection.policy == "human":
+        return Human(rows, steps, copies=_draws_noise(run), at=at or Human.default_at)
+    return BestOfN(rows, steps)
+
+
+def _draws_noise(run: SamplerRun) -> bool:
+    try:
+        placement(run.function, eta=run.eta, churn=run.churn)
+    except InvalidInputError:
+        return False
+    return True
