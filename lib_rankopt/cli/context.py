@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from lib_rankopt.studies.service import StudyService
 
 
+_WORDS = {"True": True, "False": False}
+
+
 def default_data_dir() -> Path:
     """``$RANKOPT_DATA``, or the platform's folder for application data."""
     if configured := os.environ.get("RANKOPT_DATA"):
@@ -76,6 +79,21 @@ def read_picture(path: Path | None) -> bytes | None:
         return path.read_bytes()
     except OSError as error:
         raise InvalidInputError(f"--init-image {path}: {error.strerror or error}.") from error
+
+
+def option(name: str, text: str) -> tuple[str, Any]:
+    """Read ``key=value`` as the command line's option ``name`` takes it; numbers, words and JSON are what they look like.
+
+    Raises:
+        InvalidInputError: no ``=`` in it.
+    """
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise InvalidInputError(f"{name} {text}: write it as name=value.")
+    try:
+        return key, _WORDS[value] if value in _WORDS else json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
 
 
 def check_writable(folder: Path) -> None:

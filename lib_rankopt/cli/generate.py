@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lib_rankopt.cli.context import check_writable, chosen_seed, make_host, print_json, progress_bar, read_picture, writing
+from lib_rankopt.cli.context import check_writable, chosen_seed, make_host, option, print_json, progress_bar, read_picture, writing
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.hosts.base import GeneratedImage, GenerationRequest, Host, Progress
 from lib_rankopt.studies import init_image
 from lib_rankopt.studies.settings import check_prompts
+
+if TYPE_CHECKING:
+    from lib_rankopt.selection.record import SelectionRecord
+    from lib_rankopt.selection.settings import Selection
 
 
 def make_request(arguments: Namespace, host: Host, seeds: tuple[int, ...]) -> GenerationRequest:
@@ -31,7 +36,23 @@ def make_request(arguments: Namespace, host: Host, seeds: tuple[int, ...]) -> Ge
         batch_size=arguments.batch_size,
         init_image=None if picture is None else init_image.fitted(init_image.read(picture), width, height),
         denoising_strength=arguments.denoising_strength,
+        selection=_selection(arguments),
     )
+
+
+def _selection(arguments: Namespace) -> Selection | None:
+    """What ``--select`` and its companions ask for."""
+    from lib_rankopt.selection.settings import from_dict, shares_of
+
+    policy = getattr(arguments, "select", "")
+    if not policy:
+        return None
+    if policy == "human":
+        raise InvalidInputError("--select human needs somebody at the board: start 'serve' and choose it in the form of a study.")
+    options = dict(option("--select-set", text) for text in arguments.select_set)
+    scorer = arguments.scorer[0] if arguments.scorer else "clip"
+    at = shares_of(arguments.select_at)
+    return from_dict({"policy": policy, "pool": arguments.pool, "scorer": scorer, **({"at": at} if at else {}), **options})
 
 
 def run(arguments: Namespace) -> int:
@@ -55,11 +76,25 @@ def run(arguments: Namespace) -> int:
         for made in host.generate(request, report):
             path = _write(made, arguments.out)
             scores = {name: round(float(judge.score([made.image], request.prompt)[0]), 4) for name, judge in judges.items()}
+            how = made.selection
             if arguments.json:
-                print_json({"file": str(path), "seed": made.seed, "scores": scores})
+                print_json({"file": str(path), "seed": made.seed, "scores": scores, **({"selection": _told(how)} if how else {})})
             else:
-                print(path, *(f"{name}={value:.2f}" for name, value in scores.items()))
+                chosen = [f"{how.policy}: {how.evaluated} evaluations, path {how.path_text()}"] if how else []
+                print(path, *(f"{name}={value:.2f}" for name, value in scores.items()), *chosen)
     return 0
+
+
+def _told(record: SelectionRecord) -> dict[str, Any]:
+    """How an image was chosen, for ``--json``: rows are numbered from 0."""
+    looks = [
+        {"step": look.step, "scores": [None if one is None else round(one, 4) for one in look.scores], "parents": look.parents}
+        for look in record.looks
+    ]
+    return {
+        "policy": record.policy, "evaluations": record.evaluated, "score": round(record.score, 4), "path": record.path_text(),
+        "seeds": record.seeds, "looks": looks, "taken": record.taken,
+    }  # fmt: skip
 
 
 def _write(made: GeneratedImage, folder: Path) -> Path:

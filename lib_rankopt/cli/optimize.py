@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from argparse import Namespace
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lib_rankopt.cli.context import check_writable, chosen_seed, open_service, print_json, progress_bar, read_picture, writing
+from lib_rankopt.cli.context import check_writable, chosen_seed, open_service, option, print_json, progress_bar, read_picture, writing
 from lib_rankopt.errors import GenerationError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from lib_rankopt.studies.views import RoundView, StudyView
 
 _POLL_SECONDS = 5.0
-_WORDS = {"True": True, "False": False}
 
 
 @dataclass
@@ -74,7 +72,7 @@ def run(arguments: Namespace) -> int:
         candidates=arguments.candidates,
         batch_size=arguments.batch_size,
         optimizer=arguments.optimizer,
-        optimizer_settings=dict(_option(text) for text in arguments.set),
+        optimizer_settings=dict(option("--set", text) for text in arguments.set),
     )
     with open_service(arguments) as service:
         picture = read_picture(arguments.init_image)
@@ -96,16 +94,6 @@ def _serve_command(arguments: Namespace) -> str:
     words = [str(word) for option, value in options.items() if value for word in (option, value)]
     model = ["--model", arguments.model] if arguments.model else []
     return shlex.join(["python", "-m", "lib_rankopt", *words, "serve", *model])
-
-
-def _option(text: str) -> tuple[str, Any]:
-    key, separator, value = text.partition("=")
-    if not separator:
-        raise InvalidInputError(f"--set {text}: write it as name=value.")
-    try:
-        return key, _WORDS[value] if value in _WORDS else json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
 
 
 def _follow(service: StudyService, study: StudyView, arguments: Namespace) -> _Tally:

@@ -14,6 +14,7 @@ _EXAMPLES = """\
 examples:
   python -m lib_rankopt serve
   python -m lib_rankopt generate --prompt "a 3d fox on a blue background" --count 8 --seed 1 --out foxes
+  python -m lib_rankopt generate --prompt "a sticker rocket on a purple background" --select halving --pool 4 --scorer clip --json
   python -m lib_rankopt optimize --prompt "a sticker rocket on a purple background" --scorer clip --rounds 10 --seed 1 --control --json
   python -m lib_rankopt studies list
 """
@@ -87,8 +88,18 @@ def _add_generate(commands: Any) -> None:
     generate.add_argument("--count", type=int, default=1, metavar="N", help="number of images; seeds count up from --seed")
     generate.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="folder to write to (default: here)")
     generate.add_argument("--scorer", action="append", default=[], metavar="NAME", help="score each image; may be given several times")
+    _add_selection(generate)
     generate.add_argument("--json", action="store_true", help="one JSON object a line per image")
     generate.set_defaults(run=_lazy("generate"))
+
+
+def _add_selection(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("selection", "choose each image among candidates while they are sampled")
+    policies = "halving, greedy, resample, human, or best-of-n, the control"
+    group.add_argument("--select", default="", metavar="POLICY", help=f"{policies}; by the first --scorer (default clip)")
+    group.add_argument("--pool", type=int, default=4, metavar="N", help="what an image costs, in whole images (default 4)")
+    group.add_argument("--select-at", default="", metavar="SHARES", help="steps to compare after, for example '25%% 50%%'")
+    group.add_argument("--select-set", action="append", default=[], metavar="KEY=VALUE", help="every, start, potential, strength, …")
 
 
 def _add_optimize(commands: Any) -> None:

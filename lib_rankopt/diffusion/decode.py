@@ -40,7 +40,13 @@ def decode(model: StableDiffusion, latent: Tensor) -> Image.Image:
     Raises:
         GenerationError: the decoder returned not-a-number in float32 too.
     """
-    return _to_image(_in_safe_precision(model, model.decode, latent[None].to(model.device))[0])
+    return pictures(model, latent[None])[0]
+
+
+@torch.inference_mode()
+def pictures(model: StableDiffusion, latents: Tensor) -> list[Image.Image]:
+    """Decode clean latents ``[n, C, h, w]`` together; see :func:`decode`."""
+    return [to_image(one) for one in _in_safe_precision(model, model.decode, latents.to(model.device))]
 
 
 @torch.inference_mode()
@@ -73,16 +79,16 @@ def preview(model: StableDiffusion, latent: Tensor) -> Image.Image:
     Decoded where that is cheap, otherwise one pixel per latent cell.
     """
     if _vae_size(model) < _TINY_VAE and latent.shape[-1] * latent.shape[-2] <= _PREVIEW_CELLS:
-        return _to_image(model.decode(latent[None].to(model.device))[0].nan_to_num())
+        return to_image(model.decode(latent[None].to(model.device))[0].nan_to_num())
     matrix = torch.tensor(_LINEAR["sdxl" if model.config.family == "sdxl" else "sd1"])
-    return _to_image(torch.einsum("chw,cr->rhw", latent.float().cpu(), matrix))
+    return to_image(torch.einsum("chw,cr->rhw", latent.float().cpu(), matrix))
 
 
 def _vae_size(model: StableDiffusion) -> int:
     return sum(p.numel() for p in model.vae.parameters())
 
 
-def _to_image(pixels: Tensor) -> Image.Image:
+def to_image(pixels: Tensor) -> Image.Image:
     """RGB picture of ``[3, H, W]`` in -1 … 1."""
     scaled = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8)
     return Image.fromarray(np.ascontiguousarray(scaled.permute(1, 2, 0).numpy()))

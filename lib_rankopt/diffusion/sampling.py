@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib_rankopt.diffusion.denoiser import CFGDenoiser
 from lib_rankopt.diffusion.noise import ImageNoise, NoiseSampler, brownian_noise_sampler, image_noise_sampler
 from lib_rankopt.diffusion.samplers import Plan
 from lib_rankopt.errors import GenerationError
@@ -44,7 +43,7 @@ OnStep = Callable[[Step], None]
 
 def sample(
     plan: Plan,
-    model: CFGDenoiser,
+    model: Callable[[Tensor, Tensor], Tensor],
     noise: Tensor,
     seeds: Sequence[int],
     on_step: OnStep | None = None,
@@ -59,7 +58,7 @@ def sample(
 
     Args:
         plan: sampler and levels.
-        model: guidance denoiser.
+        model: guidance denoiser, ``(x, sigma) ->`` predicted clean latents.
         noise: start noise, ``[n, C, h, w]``, unit variance.
         seeds: one per row, for the noise inside the run.
         on_step: called at every step; may raise to stop.

@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,11 @@ class Judging:
         selection: of the request.
         prompt: of the image.
         steps: of the run.
-        pictures: makes pictures of predicted latents. finished: of finished ones.
+        pictures: makes pictures of predicted latents. finish: of finished ones.
         scorer: ``None`` where only a person chooses.
         picks: where a person is asked, for the policy ``human``.
         stopped: whether the run is to stop, asked while a person is waited for.
+        aside: entered while a person is waited for, where the host can let others go before.
 
     Attributes:
         finished: pictures of the finished images by row, once they were judged.
@@ -54,10 +56,11 @@ class Judging:
         scorer: Scorer | None,
         picks: PickBoard | None = None,
         stopped: Callable[[], bool] = lambda: False,
+        aside: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._selection, self._prompt, self._steps = selection, prompt, steps
         self._pictures, self._finish, self._scorer = pictures, finish, scorer
-        self._picks, self._stopped = picks, stopped
+        self._picks, self._stopped, self._aside = picks, stopped, aside
         self._thumbnails: list[dict[int, str]] = []
         self.finished: dict[int, Image.Image] = {}
 
@@ -92,10 +95,11 @@ class Judging:
         last = step == self._steps
         chosen = None
         if self._picks is not None:
-            chosen = self._picks.ask(
-                shown, prompt=self._prompt, step=step if last else step + 1, steps=self._steps, seconds=self._selection.wait_seconds,
-                default=self._default(last), stopped=self._stopped,
-            )  # fmt: skip
+            with self._aside():
+                chosen = self._picks.ask(
+                    shown, prompt=self._prompt, step=step if last else step + 1, steps=self._steps, seconds=self._selection.wait_seconds,
+                    default=self._default(last), stopped=self._stopped,
+                )  # fmt: skip
         if chosen is None:
             chosen = self._unasked(shown, last)
         marks = [float(row in (chosen[:1] if last else chosen)) for row in shown]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_rankopt.errors import GenerationInterrupted, InvalidInputError
+from lib_rankopt.errors import GenerationInterrupted, InvalidInputError, ModelError
 from lib_rankopt.hosts.base import (
     GeneratedImage,
     GenerationRequest,
@@ -18,14 +18,19 @@ from lib_rankopt.hosts.base import (
     ProgressCallback,
 )
 from lib_rankopt.hosts.library import POCKET, ModelLibrary
+from lib_rankopt.hosts.picks import PickBoard
 from lib_rankopt.hosts.pocket import pocket_defaults
 from lib_rankopt.hosts.validation import check_latents, check_name, check_settings, check_size, check_steps
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
     from torch import Tensor
 
     from lib_rankopt.diffusion.sampling import OnStep
+    from lib_rankopt.hosts.standalone_run import Choosing
+    from lib_rankopt.scorers.base import Scorer
+    from lib_rankopt.selection.settings import Selection
 
 _CFG = {"sd1": 7.0, "sd2": 7.0, "sdxl": 6.0}
 _WAIT_SECONDS = 0.1
@@ -56,6 +61,9 @@ class StandaloneHost(Host):
         self._library = ModelLibrary(models_dir, str(default_model))
         self._device, self._dtype = device, dtype
         self._lock = threading.Lock()
+        self._scorers: dict[str, Scorer] = {}
+        self._tiny: dict[Path, Callable[[Tensor], list[Image.Image]]] = {}
+        self.picks = PickBoard()
 
     @property
     def device(self) -> torch.device:
@@ -129,6 +137,8 @@ class StandaloneHost(Host):
             )
         shape = self.latent_shape(request.width, request.height, request.model)
         check_latents(request.latents, len(request.seeds), shape)
+        if request.selection is not None:
+            self._check_selection(request, request.selection)
 
     def generate(
         self,
@@ -167,8 +177,9 @@ class StandaloneHost(Host):
 
         with self._turn(cancel):
             model = self._library.load(request.model, self.device, self.dtype)
+            choosing = self._choosing(request) if request.selection is not None else None
             images = StandaloneRun(
-                model, self._library.identity(request.model), request, progress, cancel, on_step
+                model, self._library.identity(request.model), request, progress, cancel, on_step, choosing
             ).images()
         while True:
             # not held while the consumer has the image: one that never comes back must not block the others
@@ -177,6 +188,55 @@ class StandaloneHost(Host):
             if image is None:
                 return
             yield image
+
+    def _check_selection(self, request: GenerationRequest, selection: Selection) -> None:
+        from lib_rankopt import scorers
+        from lib_rankopt.diffusion.samplers import SAMPLERS, kept_steps
+        from lib_rankopt.selection.create import SamplerRun, policy_of, seeds_of
+
+        if selection.scorer and not selection.path:
+            check_name("selection scorer", selection.scorer, scorers.names())
+        sampler = SAMPLERS[request.sampler]
+        steps = request.steps if request.init_image is None else kept_steps(request.steps, request.denoising_strength)
+        eta = sampler.eta if request.eta is None or sampler.eta is None else request.eta
+        run = SamplerRun(sampler.function, steps, eta, equal_start=request.latents is not None)
+        for seed in request.seeds:
+            policy_of(selection, run, seeds_of(selection, seed))
+
+    def _choosing(self, request: GenerationRequest) -> Choosing:
+        from lib_rankopt.diffusion import tiny_decoder
+        from lib_rankopt.hosts.standalone_run import Choosing
+
+        selection = request.selection
+        assert selection is not None
+        scorer = self._scorer(selection.scorer) if selection.scorer and not selection.path else None
+        folder = tiny_decoder.find(self._library.folder, self._library.config(request.model).family)
+        if selection.decoder == "taesd" and folder is None:
+            raise ModelError(
+                "TAESD was asked for, but its folder (taesd or taesdxl, as published for diffusers) is not below the models folder: put it "
+                "there, or take the decoder auto."
+            )
+        small = None
+        if folder is not None and selection.decoder in ("auto", "taesd"):
+            small = self._tiny.get(folder) or tiny_decoder.load(folder, self.device, self.dtype)
+            self._tiny[folder] = small
+        return Choosing(scorer, self.picks, small, self._aside)
+
+    def _scorer(self, name: str) -> Scorer:
+        from lib_rankopt import scorers
+
+        if name not in self._scorers:
+            self._scorers[name] = scorers.create(name)
+        return self._scorers[name]
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Let other requests run meanwhile; called in the thread whose turn it is."""
+        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.acquire()
 
     @contextlib.contextmanager
     def _turn(self, cancel: threading.Event | None) -> Iterator[None]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -33,7 +35,28 @@ from lib_rankopt.hosts.reporter import Reporter
 if TYPE_CHECKING:
     from PIL import Image
 
+    from lib_rankopt.hosts.picks import PickBoard
+    from lib_rankopt.scorers.base import Scorer
+    from lib_rankopt.selection.settings import Selection
+
 logger = logging.getLogger("rankopt.hosts")
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """What a run needs of its host to choose images among candidates.
+
+    Attributes:
+        scorer: ``None`` where only a person chooses.
+        picks: where a person is asked.
+        tiny_decoder: TAESD, which makes pictures of latents; ``None`` without its weights.
+        aside: entered while a person is waited for; lets other requests go before.
+    """
+
+    scorer: Scorer | None
+    picks: PickBoard
+    tiny_decoder: Callable[[Tensor], list[Image.Image]] | None = None
+    aside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class StandaloneRun:
@@ -45,7 +68,8 @@ class StandaloneRun:
         request: already validated.
         progress: called after every sampler step and every finished image.
         cancel: checked before every model evaluation and every decode.
-        on_step: sees every sampler step of every batch, for selection.
+        on_step: sees every sampler step of every batch.
+        choosing: scorer, questions and the rest that a request with selection needs.
     """
 
     def __init__(
@@ -56,14 +80,16 @@ class StandaloneRun:
         progress: ProgressCallback | None,
         cancel: threading.Event | None,
         on_step: OnStep | None = None,
+        choosing: Choosing | None = None,
     ) -> None:
         self.model, self.identity, self.request = model, identity, request
         self.reporter = Reporter(len(request.seeds), progress)
         self._cancel = cancel
         self._on_step = on_step
+        self._choosing = choosing
         self._latents = self._start_latents()
-        self._start = self._encoded_start()
-        self.plan, self._denoiser = self._prepare()
+        self.start = self._encoded_start()
+        self.plan, self.denoiser = self._prepare()
 
     def images(self) -> Iterator[GeneratedImage]:
         """Yield the images in order.
@@ -72,6 +98,9 @@ class StandaloneRun:
             GenerationInterrupted: cancelled.
             GenerationError: out of memory with a single image, or not-a-number values.
         """
+        if self.request.selection is not None and self._choosing is not None:
+            yield from self._chosen(self.request.selection, self._choosing)
+            return
         size = self.request.batch_size
         first, total = 0, len(self.request.seeds)
         while first < total:
@@ -85,16 +114,42 @@ class StandaloneRun:
                 yield self._finished(index, clean[index - first])
             first += len(rows)
 
+    def _chosen(self, selection: Selection, choosing: Choosing) -> Iterator[GeneratedImage]:
+        from lib_rankopt.hosts.standalone_pool import StandalonePool
+
+        pool = StandalonePool(self, selection, choosing)
+        for index in range(len(self.request.seeds)):
+            self.check()
+            found = pool.choose(index)
+            self.reporter.done += 1
+            self.reporter.report(0, self.plan.steps, self.plan.steps)
+            told = {**selection.parameters(), **found.record.parameters()}
+            text = self._parameters(index, found.seed, told)
+            yield GeneratedImage(index, found.image, found.start, found.seed, text, found.record)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one latent, ``(C, h, w)``."""
+        config = self.model.config
+        return config.latent_channels, self.request.height // config.downscale, self.request.width // config.downscale
+
+    def stopped(self) -> bool:
+        """Whether the run is to stop."""
+        return self._cancel is not None and self._cancel.is_set()
+
+    def step_of_pool(self, index: int, step: Step, shown: int | None) -> None:
+        """Report one step of a part of image ``index``'s pool; row ``shown`` of it is its preview."""
+        if self._on_step is not None:
+            self._on_step(step)
+        wanted = shown is not None and self._previewed(step)
+        previews = {index: preview(self.model, step.denoised[shown])} if wanted and shown is not None else {}
+        self.reporter.report(1, step.index + 1, step.steps, previews)
+
     def _start_latents(self) -> Tensor:
-        request, config = self.request, self.model.config
+        request = self.request
         if request.latents is not None:
             return request.latents.detach().to("cpu", torch.float32).clone()
-        shape = (
-            config.latent_channels,
-            request.height // config.downscale,
-            request.width // config.downscale,
-        )
-        return start_noise(request.seeds, shape)
+        return start_noise(request.seeds, self.shape)
 
     def _encoded_start(self) -> Tensor | None:
         image = self.request.init_image
@@ -123,7 +178,7 @@ class StandaloneRun:
         )
         repaint = request.init_image is not None
         steps = repainting(whole, request.steps, request.denoising_strength, schedule) if repaint else whole
-        return steps, CFGDenoiser(denoiser, cond, uncond, request.cfg_scale, self._check)
+        return steps, CFGDenoiser(denoiser, cond, uncond, request.cfg_scale, self.check)
 
     def _encoded(self) -> tuple[Conditioning, Conditioning]:
         request, size = self.request, (self.request.width, self.request.height)
@@ -134,8 +189,9 @@ class StandaloneRun:
             lambda failure: GenerationError(f"out of memory while encoding the prompt: {advice} ({failure})"),
         )
 
-    def _check(self) -> None:
-        if self._cancel is not None and self._cancel.is_set():
+    def check(self) -> None:
+        """Raise :class:`GenerationInterrupted` where the run is to stop."""
+        if self.stopped():
             raise GenerationInterrupted(
                 f"interrupted after {self.reporter.done} of {self.reporter.total} images; nothing half-finished was kept"
             )
@@ -144,7 +200,7 @@ class StandaloneRun:
         """Clean latents of these images, or ``None`` when memory ran out and a smaller batch may do."""
 
         def on_step(step: Step) -> None:
-            self._check()
+            self.check()
             if self._on_step is not None:
                 self._on_step(step)
             self.reporter.report(len(rows), step.index + 1, step.steps, self._previews(rows, step))
@@ -154,19 +210,19 @@ class StandaloneRun:
             with torch.inference_mode():
                 return sample(
                     self.plan,
-                    self._denoiser,
+                    self.denoiser,
                     self._latents[rows.start : rows.stop],
                     seeds,
                     on_step,
                     self.model.device,
-                    self._start,
+                    self.start,
                 )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             failure = str(error)
         # outside the handler, so that the traceback no longer holds the tensors of the failed batch
-        self._denoiser.forget()
+        self.denoiser.forget()
         release(self.model.device)
         if len(rows) == 1:
             raise GenerationError(
@@ -176,18 +232,21 @@ class StandaloneRun:
         return None
 
     def _previews(self, rows: range, step: Step) -> dict[int, Image.Image]:
-        every = self.request.preview_every
-        if not every or (step.index + 1) % every or step.index + 1 == step.steps:
+        if not self._previewed(step):
             return {}
         return {index: preview(self.model, step.denoised[i]) for i, index in enumerate(rows)}
 
+    def _previewed(self, step: Step) -> bool:
+        every = self.request.preview_every
+        return bool(every) and (step.index + 1) % every == 0 and step.index + 1 < step.steps
+
     def _finished(self, index: int, clean: Tensor) -> GeneratedImage:
-        self._check()
+        self.check()
         image = self._decoded(clean)
         self.reporter.done += 1
         self.reporter.report(0, self.plan.steps, self.plan.steps)
         return GeneratedImage(
-            index, image, self._latents[index], self.request.seeds[index], self._parameters(index)
+            index, image, self._latents[index], self.request.seeds[index], self._parameters(index, self.request.seeds[index], {})
         )
 
     def _decoded(self, clean: Tensor) -> Image.Image:
@@ -198,7 +257,7 @@ class StandaloneRun:
             lambda failure: GenerationError(f"out of memory while decoding {what} ({failure})"),
         )
 
-    def _parameters(self, index: int) -> str:
+    def _parameters(self, index: int, seed: int, chosen: dict[str, Any]) -> str:
         request, eta = self.request, self.plan.eta
         own_latent = request.latents is not None
         digest = hashlib.sha256(self._latents[index].numpy().tobytes()).hexdigest() if own_latent else None
@@ -211,7 +270,7 @@ class StandaloneRun:
                 "Sampler": request.sampler,
                 "Schedule type": self.plan.scheduler,
                 "CFG scale": float(request.cfg_scale),
-                "Seed": request.seeds[index],
+                "Seed": seed,
                 "Size": f"{request.width}x{request.height}",
                 "Denoising strength": float(request.denoising_strength) if request.init_image is not None else None,
                 "Model hash": self.identity.sha256[:10],
@@ -223,6 +282,7 @@ class StandaloneRun:
                 else None,
                 "RNG": "CPU",
                 "Eta DDIM" if request.sampler == "DDIM" else "Eta": eta if eta != default_eta else None,
+                **chosen,
                 "Rank-Optimize latent": digest,
                 **(request.notes[index] if request.notes else {}),
                 "Version": f"Rank-Optimize {__version__}",

@@ -13,6 +13,8 @@ from lib_rankopt.selection.policies import BestOfN, Follow, Greedy, Halving, Hum
 from lib_rankopt.selection.record import parse_path
 from lib_rankopt.selection.settings import Selection
 
+_STRIDE = 1_000_003  # a prime far above the number of images that anybody makes with consecutive seeds
+
 
 @dataclass(frozen=True)
 class SamplerRun:
@@ -32,8 +34,8 @@ class SamplerRun:
     equal_start: bool = False
 
 
-def seeds_of(selection: Selection, seed: int, stride: int = 1) -> tuple[int, ...]:
-    """Noise seeds of a pool's rows: the image's own first, then every ``stride``-th, so that no two images of a request share one.
+def seeds_of(selection: Selection, seed: int, stride: int = _STRIDE) -> tuple[int, ...]:
+    """Noise seeds of a pool's rows, the image's own first. They depend on nothing else, and images of neighbouring seeds share none.
 
     Along a given path they are the path's.
 

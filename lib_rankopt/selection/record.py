@@ -78,6 +78,10 @@ class SelectionRecord:
         (_, first), *rest = self.path()
         return " ".join([str(self.seeds[first]), *(f"{self.seeds[row]}@{step}" for step, row in rest)])
 
+    def parameters(self) -> dict[str, str]:
+        """Return what an image's parameters say besides :meth:`~lib_rankopt.selection.settings.Selection.parameters`."""
+        return {"Selection path": self.path_text(), "Selection score": f"{self.score:.2f}"}
+
     def to_json(self) -> str:
         """Return one line of JSON."""
         return json.dumps(asdict(self), allow_nan=False)
