@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +25,10 @@ from lib_rankopt.hosts.base import (
 )
 from lib_rankopt.hosts.picks import PickBoard
 from lib_rankopt.scorers.base import Scorer, ScorerInfo
-from lib_rankopt.selection.record import Look, SelectionRecord
+from lib_rankopt.selection.record import SelectionRecord
 from lib_rankopt.studies.service import StudyService
 from lib_rankopt.studies.views import Answer, RoundView, StudySettings
+from tests.selection.records import choose
 
 
 class FakeHost(Host):
@@ -108,33 +107,15 @@ class FakeHost(Host):
             for step in range(1, self.steps + 1) if progress is not None else ():
                 small = {index: image.resize((8, 8))} if request.preview_every and step == self.steps else {}
                 progress(Progress(index / total, step, self.steps, index, total, 0.1 * (total - index), small))
-            record = self._choose(request, image, cancel) if request.selection is not None else None
+            record = self.choose(request, image, seed, cancel)
             yield GeneratedImage(index, image, latents[index], seed, f"{request.prompt}\nSteps: {request.steps}", record)
 
-    def _choose(self, request: GenerationRequest, image: Image.Image, cancel: threading.Event | None) -> SelectionRecord:
-        """Return how the image was chosen: candidates are tints of it, the last one is best; a person is really asked."""
-        selection = request.selection
-        assert selection is not None
-        shown = {row: tinted(image, row) for row in range(selection.pool)}
-        alive, looks, names = list(shown), [], []
-        for step in (0, request.steps // 2, request.steps):
-            last = step == request.steps
-            kept = alive[-1:] if last else alive[len(alive) // 2 :]
-            if selection.policy == "human" and len(alive) > 1:
-                asked = self.picks.ask(
-                    {row: shown[row] for row in alive}, prompt=request.prompt, step=step if last else step + 1, steps=request.steps,
-                    seconds=selection.wait_seconds, default="the last ones go on",
-                    stopped=lambda: cancel is not None and cancel.is_set(),
-                )  # fmt: skip
-                kept = list(asked or kept)[: 1 if last else None]
-            scores = tuple(float(row) if row in alive else None for row in shown)
-            looks.append(Look(step, scores, None, tuple(row in kept for row in shown)))
-            names.append(tuple(jpeg(shown[row]) if row in alive else None for row in shown))
-            alive = kept
-        seeds = tuple(request.seeds[0] + row for row in shown)
-        return SelectionRecord(
-            selection.policy, selection.scorer, request.steps, seeds, tuple(looks), request.steps * selection.pool, tuple(names)
-        )
+    def choose(self, request: GenerationRequest, image: Image.Image, seed: int, cancel: threading.Event | None) -> SelectionRecord | None:
+        """Return how an image was chosen, where the request asks for that."""
+        if request.selection is None:
+            return None
+        stopped = cancel.is_set if cancel is not None else lambda: False
+        return choose(request.selection, image, (request.prompt, request.steps, seed), self.picks, stopped)
 
     def _pause(self, cancel: threading.Event | None) -> None:
         until = time.monotonic() + self.seconds
@@ -147,18 +128,6 @@ class FakeHost(Host):
 
     def lora_dir(self) -> Path | None:
         return None
-
-
-def tinted(image: Image.Image, row: int) -> Image.Image:
-    """Return a candidate that is told from the others."""
-    return Image.blend(image, Image.new("RGB", image.size, ("red", "green", "blue", "yellow", "white")[row % 5]), 0.3)
-
-
-def jpeg(image: Image.Image) -> str:
-    """Return a small picture as a record has it."""
-    buffer = io.BytesIO()
-    image.resize((96, 96)).save(buffer, "JPEG")
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def picture(prompt: str, latent: torch.Tensor, seed: int) -> Image.Image:
