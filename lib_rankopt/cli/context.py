@@ -111,7 +111,8 @@ def selection_of(arguments: Namespace, scorer: str) -> Selection | None:
         raise InvalidInputError("--select human needs somebody at the board: start 'serve' and choose it in the form of a study.")
     options = dict(option("--select-set", text) for text in arguments.select_set)
     at = {"at": shares_of(arguments.select_at)} if arguments.select_at else {}
-    return from_dict({"policy": arguments.select, "pool": arguments.pool, "scorer": scorer, **at, **options})
+    named = {"policy": arguments.select, "pool": arguments.pool, "scorer": scorer, "path": arguments.select_path}
+    return from_dict({**named, **at, **options})
 
 
 def check_writable(folder: Path) -> None:

@@ -100,6 +100,7 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
     group.add_argument("--select", default="", metavar="POLICY", help=f"{policies}; by the (first) --scorer, clip if there is none")
     group.add_argument("--pool", type=int, default=4, metavar="N", help="what an image costs, in whole images (default 4)")
     group.add_argument("--select-at", default="", metavar="SHARES", help="steps to compare after, for example '25%% 50%%'")
+    group.add_argument("--select-path", default="", metavar="PATH", help="make an image again along the path in its parameters")
     group.add_argument("--select-set", action="append", default=[], metavar="KEY=VALUE", help="every, start, potential, strength, …")
 
 

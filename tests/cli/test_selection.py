@@ -31,7 +31,7 @@ def test_an_image_tells_cost_score_and_lineage(policy: str, tmp_path: Path, caps
 def test_a_path_is_taken_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "generate", *SHORT, "--select", "greedy", "--pool", "3", "--out", str(tmp_path / "a"), "--json")
     (first,) = json_lines(out)
-    again = [*SHORT[:-1], str(first["seed"]), "--select", "greedy", "--select-set", f"path={first['selection']['path']}"]
+    again = [*SHORT[:-1], str(first["seed"]), "--select", "greedy", "--select-path", first["selection"]["path"]]
     _, out, _ = run(capsys, "generate", *again, "--out", str(tmp_path / "b"), "--json")
     (second,) = json_lines(out)
     assert second["selection"]["evaluations"] == 8
