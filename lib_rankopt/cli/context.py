@@ -17,6 +17,7 @@ from lib_rankopt.errors import InvalidInputError, StoreError
 
 if TYPE_CHECKING:
     from lib_rankopt.hosts.base import Host
+    from lib_rankopt.selection.settings import Selection
     from lib_rankopt.studies.service import StudyService
 
 
@@ -94,6 +95,24 @@ def option(name: str, text: str) -> tuple[str, Any]:
         return key, _WORDS[value] if value in _WORDS else json.loads(value)
     except json.JSONDecodeError:
         return key, value
+
+
+def selection_of(arguments: Namespace, scorer: str) -> Selection | None:
+    """What ``--select`` and its companions ask for, by this scorer; ``None`` without them.
+
+    Raises:
+        InvalidInputError: a value that no selection has, or a person, who is not here.
+    """
+    from lib_rankopt.selection.settings import from_dict, shares_of
+
+    if not arguments.select:
+        return None
+    if arguments.select == "human":
+        raise InvalidInputError("--select human needs somebody at the board: start 'serve' and choose it in the form of a study.")
+    options = dict(option("--select-set", text) for text in arguments.select_set)
+    at = {"at": shares_of(arguments.select_at)} if arguments.select_at else {}
+    named = {"policy": arguments.select, "pool": arguments.pool, "scorer": scorer, "path": arguments.select_path}
+    return from_dict({**named, **at, **options})
 
 
 def check_writable(folder: Path) -> None:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_rankopt.cli.context import check_writable, chosen_seed, make_host, option, print_json, progress_bar, read_picture, writing
+from lib_rankopt.cli.context import check_writable, chosen_seed, make_host, print_json, progress_bar, read_picture, selection_of, writing
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.hosts.base import GeneratedImage, GenerationRequest, Host, Progress
 from lib_rankopt.studies import init_image
@@ -14,7 +14,6 @@ from lib_rankopt.studies.settings import check_prompts
 
 if TYPE_CHECKING:
     from lib_rankopt.selection.record import SelectionRecord
-    from lib_rankopt.selection.settings import Selection
 
 
 def make_request(arguments: Namespace, host: Host, seeds: tuple[int, ...]) -> GenerationRequest:
@@ -36,29 +35,16 @@ def make_request(arguments: Namespace, host: Host, seeds: tuple[int, ...]) -> Ge
         batch_size=arguments.batch_size,
         init_image=None if picture is None else init_image.fitted(init_image.read(picture), width, height),
         denoising_strength=arguments.denoising_strength,
-        selection=_selection(arguments),
+        selection=selection_of(arguments, arguments.scorer[0] if arguments.scorer else "clip"),
     )
-
-
-def _selection(arguments: Namespace) -> Selection | None:
-    """What ``--select`` and its companions ask for."""
-    from lib_rankopt.selection.settings import from_dict, shares_of
-
-    policy = getattr(arguments, "select", "")
-    if not policy:
-        return None
-    if policy == "human":
-        raise InvalidInputError("--select human needs somebody at the board: start 'serve' and choose it in the form of a study.")
-    options = dict(option("--select-set", text) for text in arguments.select_set)
-    scorer = arguments.scorer[0] if arguments.scorer else "clip"
-    at = shares_of(arguments.select_at)
-    return from_dict({"policy": policy, "pool": arguments.pool, "scorer": scorer, **({"at": at} if at else {}), **options})
 
 
 def run(arguments: Namespace) -> int:
     """Generate ``--count`` images with consecutive seeds."""
     from lib_rankopt import scorers
 
+    if arguments.tree and not arguments.select:
+        raise InvalidInputError("--tree draws how an image was chosen: give --select as well.")
     if not 1 <= arguments.count <= 10_000:
         raise InvalidInputError(f"--count {arguments.count}: from 1 to 10000 images.")
     check_prompts(arguments.prompt, arguments.negative_prompt)
@@ -77,12 +63,23 @@ def run(arguments: Namespace) -> int:
             path = _write(made, arguments.out)
             scores = {name: round(float(judge.score([made.image], request.prompt)[0]), 4) for name, judge in judges.items()}
             how = made.selection
+            if how and arguments.tree:
+                _draw(how, path.with_name(f"{path.stem}-tree.png"))
             if arguments.json:
                 print_json({"file": str(path), "seed": made.seed, "scores": scores, **({"selection": _told(how)} if how else {})})
             else:
                 chosen = [f"{how.policy}: {how.evaluated} evaluations, path {how.path_text()}"] if how else []
                 print(path, *(f"{name}={value:.2f}" for name, value in scores.items()), *chosen)
     return 0
+
+
+def _draw(record: SelectionRecord, path: Path) -> None:
+    from lib_rankopt.selection.picture import draw
+    from lib_rankopt.store.blobs import write_atomically
+
+    picture = draw(record)
+    with writing(path):
+        write_atomically(path, lambda stream: picture.save(stream, "PNG"))
 
 
 def _told(record: SelectionRecord) -> dict[str, Any]:

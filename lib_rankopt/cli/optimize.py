@@ -8,7 +8,17 @@ from argparse import Namespace
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lib_rankopt.cli.context import check_writable, chosen_seed, open_service, option, print_json, progress_bar, read_picture, writing
+from lib_rankopt.cli.context import (
+    check_writable,
+    chosen_seed,
+    open_service,
+    option,
+    print_json,
+    progress_bar,
+    read_picture,
+    selection_of,
+    writing,
+)
 from lib_rankopt.errors import GenerationError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -72,6 +82,7 @@ def run(arguments: Namespace) -> int:
         candidates=arguments.candidates,
         batch_size=arguments.batch_size,
         optimizer=arguments.optimizer,
+        selection=selection.to_dict() if (selection := selection_of(arguments, arguments.scorer)) else {},
         optimizer_settings=dict(option("--set", text) for text in arguments.set),
     )
     with open_service(arguments) as service:

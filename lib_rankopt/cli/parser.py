@@ -89,6 +89,7 @@ def _add_generate(commands: Any) -> None:
     generate.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="folder to write to (default: here)")
     generate.add_argument("--scorer", action="append", default=[], metavar="NAME", help="score each image; may be given several times")
     _add_selection(generate)
+    generate.add_argument("--tree", action="store_true", help="also write a picture of how each image was chosen")
     generate.add_argument("--json", action="store_true", help="one JSON object a line per image")
     generate.set_defaults(run=_lazy("generate"))
 
@@ -96,9 +97,10 @@ def _add_generate(commands: Any) -> None:
 def _add_selection(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("selection", "choose each image among candidates while they are sampled")
     policies = "halving, greedy, resample, human, or best-of-n, the control"
-    group.add_argument("--select", default="", metavar="POLICY", help=f"{policies}; by the first --scorer (default clip)")
+    group.add_argument("--select", default="", metavar="POLICY", help=f"{policies}; by the (first) --scorer, clip if there is none")
     group.add_argument("--pool", type=int, default=4, metavar="N", help="what an image costs, in whole images (default 4)")
     group.add_argument("--select-at", default="", metavar="SHARES", help="steps to compare after, for example '25%% 50%%'")
+    group.add_argument("--select-path", default="", metavar="PATH", help="make an image again along the path in its parameters")
     group.add_argument("--select-set", action="append", default=[], metavar="KEY=VALUE", help="every, start, potential, strength, …")
 
 
@@ -117,6 +119,7 @@ def _add_optimize(commands: Any) -> None:
     optimize.add_argument("--rounds", type=int, default=10, metavar="R", help="rounds (default 10)")
     optimize.add_argument("--candidates", type=int, default=8, metavar="M", help="images shown per round (default 8)")
     optimize.add_argument("--control", action="store_true", help="also the best of as many fresh seeds, the honest comparison")
+    _add_selection(optimize)
     optimize.add_argument("--out", type=Path, metavar="FILE", help="write the image with the best score as PNG")
     optimize.add_argument("--json", action="store_true", help="one JSON object a line per round: round, images, best, incumbent")
     optimize.set_defaults(run=_lazy("optimize"))

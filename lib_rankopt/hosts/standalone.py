@@ -199,7 +199,7 @@ class StandaloneHost(Host):
         sampler = SAMPLERS[request.sampler]
         steps = request.steps if request.init_image is None else kept_steps(request.steps, request.denoising_strength)
         eta = sampler.eta if request.eta is None or sampler.eta is None else request.eta
-        run = SamplerRun(sampler.function, steps, eta, equal_start=request.latents is not None)
+        run = SamplerRun(sampler.function, steps, eta, equal_start=request.latents is not None, name=sampler.name)
         for seed in request.seeds:
             policy_of(selection, run, seeds_of(selection, seed))
 

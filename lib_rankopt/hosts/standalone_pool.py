@@ -46,7 +46,7 @@ class Chosen:
 
 def sampler_run(plan: Plan, equal_start: bool) -> SamplerRun:
     """What selection has to know of a planned run."""
-    return SamplerRun(plan.sampler.function, plan.steps, plan.eta, equal_start=equal_start)
+    return SamplerRun(plan.sampler.function, plan.steps, plan.eta, equal_start=equal_start, name=plan.sampler.name)
 
 
 class StandalonePool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.selection.placement import Placement, looking, placement
+from lib_rankopt.selection.placement import INSTEAD, Placement, looking, placement, quiet
 from lib_rankopt.selection.policies import BestOfN, Follow, Greedy, Halving, Human, Policy, Resample
 from lib_rankopt.selection.record import parse_path
 from lib_rankopt.selection.settings import Selection
@@ -21,7 +21,7 @@ class SamplerRun:
     """What matters of the run that a pool goes through.
 
     Attributes:
-        function: name of the sampler's function.
+        function: name of the sampler's function. name: the sampler's own, for messages.
         steps: callbacks that it makes.
         eta: noise multiplier, ``None`` for the sampler's own default. churn: ``s_churn``.
         equal_start: whether all rows start from one latent.
@@ -32,6 +32,7 @@ class SamplerRun:
     eta: float | None = None
     churn: float = 0.0
     equal_start: bool = False
+    name: str = ""
 
 
 def seeds_of(selection: Selection, seed: int, stride: int = _STRIDE) -> tuple[int, ...]:
@@ -60,13 +61,13 @@ def policy_of(selection: Selection, run: SamplerRun, seeds: Sequence[int]) -> tu
         InvalidInputError: the sampler, the steps or the pool do not suit the policy; says what to use instead.
     """
     policy = _policy(selection, run, seeds)
-    if policy.needs_noise and (len(seeds) > 1 or not selection.path):
-        return policy, placement(run.function, eta=run.eta, churn=run.churn)
     if len(set(seeds)) < len(seeds):
         raise InvalidInputError("The candidates of a pool have equal seeds, so they would be equal images.")
-    if run.equal_start and not selection.path:
-        placement(run.function, eta=run.eta, churn=run.churn)  # the candidates part by the sampler's noise alone
-    return policy, looking(run.function)
+    if policy.needs_noise and len(seeds) > 1:
+        return policy, placement(run.function, eta=run.eta, churn=run.churn, name=run.name)
+    if run.equal_start and not selection.path and (why := quiet(run.function, eta=run.eta, churn=run.churn)):
+        raise InvalidInputError(f"The candidates start from one latent and would stay equal in the sampler '{run.name}': {why}. {INSTEAD}.")
+    return policy, looking(run.function, run.name)
 
 
 def _policy(selection: Selection, run: SamplerRun, seeds: Sequence[int]) -> Policy:
@@ -85,13 +86,5 @@ def _policy(selection: Selection, run: SamplerRun, seeds: Sequence[int]) -> Poli
             every=selection.every, start=selection.start, at=at, threshold=selection.threshold,
         )  # fmt: skip
     if selection.policy == "human":
-        return Human(rows, steps, copies=_draws_noise(run), at=at or Human.default_at)
+        return Human(rows, steps, copies=quiet(run.function, eta=run.eta, churn=run.churn) is None, at=at or Human.default_at)
     return BestOfN(rows, steps)
-
-
-def _draws_noise(run: SamplerRun) -> bool:
-    try:
-        placement(run.function, eta=run.eta, churn=run.churn)
-    except InvalidInputError:
-        return False
-    return True

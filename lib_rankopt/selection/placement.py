@@ -49,7 +49,7 @@ PLACEMENTS: dict[str, Placement] = {
     "sample_dpm_2": Placement("model", 2, "churn"),
 }
 
-_INSTEAD = "Take Euler a, DPM++ SDE, DPM++ 2M SDE or DPM++ 3M SDE"
+INSTEAD = "Take Euler a, DPM++ SDE, DPM++ 2M SDE or DPM++ 3M SDE"
 _NEVER = {
     "sample_dpm_fast": "its steps are not those of the schedule",
     "sample_dpm_adaptive": "its error control couples the images of a batch, and nobody knows its number of steps",
@@ -64,36 +64,47 @@ _REFUSED = {
 }
 
 
-def looking(function: str) -> Placement:
+def looking(function: str, name: str = "") -> Placement:
     """Look up where rows may be looked at and dropped, which needs no noise and no history.
+
+    Args:
+        function, name: of the sampler; the name is for messages.
 
     Raises:
         InvalidInputError: not with this sampler; says what to use instead.
     """
     if function in _NEVER:
-        raise InvalidInputError(f"Candidates cannot be compared inside the sampler '{function}': {_NEVER[function]}. {_INSTEAD}.")
+        raise InvalidInputError(
+            f"Candidates cannot be compared inside the sampler '{name or function}': {_NEVER[function]}. {INSTEAD}."
+        )
     return PLACEMENTS.get(function, Placement("callback"))
 
 
-def placement(function: str, *, eta: float | None = None, churn: float = 0.0) -> Placement:
+def placement(function: str, *, eta: float | None = None, churn: float = 0.0, name: str = "") -> Placement:
     """Look up where rows may be exchanged.
 
     Args:
         function: name of the sampler's function.
         eta: noise multiplier of the run; ``None`` for the sampler's own default, which is above 0 where it is an ancestral one.
         churn: ``s_churn`` of the run.
+        name: of the sampler, for messages.
 
     Raises:
         InvalidInputError: not exactly possible with this sampler, or two equal rows would stay equal; says what to use instead.
     """
+    reason = quiet(function, eta=eta, churn=churn)
+    if reason is not None:
+        halving = "" if function in _NEVER else ", or the policy halving"
+        raise InvalidInputError(f"Paths cannot be exchanged in the sampler '{name or function}': {reason}. {INSTEAD}{halving}.")
+    return PLACEMENTS[function]
+
+
+def quiet(function: str, *, eta: float | None = None, churn: float = 0.0) -> str | None:
+    """Say why copies of a row would not part again, or could not be made; ``None`` where they do. Arguments as :func:`placement`."""
     found = PLACEMENTS.get(function)
     if found is None:
-        reason = _REFUSED.get(function, "it is not known how it keeps its state")
-        raise InvalidInputError(f"Paths cannot be exchanged in the sampler '{function}': {reason}. {_INSTEAD}, or halving.")
+        return _REFUSED.get(function, "it is not known how it keeps its state")
     if {"always": False, "ancestral": eta == 0, "eta": not eta, "churn": not churn}[found.noise]:
         what = "sigma churn" if found.noise == "churn" else "eta"
-        raise InvalidInputError(
-            f"The sampler '{function}' draws no noise with {what} 0, so copies of a path stay copies: set {what} above 0. "
-            f"{_INSTEAD}, or halving."
-        )
-    return found
+        return f"with {what} 0 it draws no noise, so copies of a path stay copies; set {what} above 0"
+    return None

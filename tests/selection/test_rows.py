@@ -15,9 +15,9 @@ from torch import Tensor
 
 from lib_rankopt.diffusion import extra_samplers, kdiffusion
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.selection.placement import PLACEMENTS, placement
+from lib_rankopt.selection.placement import PLACEMENTS, looking, placement
 from lib_rankopt.selection.rows import CallbackRows, ModelRows, exchange
-from tests.selection.toy import ROWS, SIGMAS, STEPS, Noise, denoiser
+from tests.selection.toy import ROWS, SIGMAS, STEPS, EpsModel, Noise, ddim, denoiser
 
 SAMPLERS = {
     "sample_euler_ancestral": {"eta": 1.0},
@@ -31,6 +31,8 @@ SAMPLERS = {
     "sample_euler": {"s_churn": 8.0},
     "sample_heun": {"s_churn": 8.0},
     "sample_dpm_2": {"s_churn": 8.0},
+    "ddim": {},
+    "ddim_cfgpp": {},
 }
 Choices = dict[int, tuple[int, ...]]
 SCHEDULES: dict[str, Choices] = {
@@ -45,15 +47,18 @@ SCHEDULES: dict[str, Choices] = {
 
 def run(name: str, start: Tensor, draw: Callable[..., Tensor], choices: Choices, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     """One run of a batch of any size, with rows exchanged as ``choices`` say."""
-    own = getattr(extra_samplers, name, None)
-    function = own or getattr(kdiffusion.module(), name)
-    options = dict(SAMPLERS[name])
-
     def meet(step: int, _denoised: Tensor, tensors: list[Tensor]) -> None:
         if step in choices:
             exchange([tensors], torch.tensor(choices[step]))
 
     place = PLACEMENTS[name]
+    if name.startswith("ddim"):
+        eps = EpsModel()
+        kept = (lambda: (eps.unguided,)) if name == "ddim_cfgpp" else tuple
+        seen = ModelRows(eps, place.calls, meet, kept)
+        return ddim(seen, start.clone(), draw, (lambda: eps.unguided) if name == "ddim_cfgpp" else None)
+    function = getattr(extra_samplers, name, None) or getattr(kdiffusion.module(), name)
+    options = dict(SAMPLERS[name])
     model: Callable[..., Tensor] = denoiser
     callback: Callable[[dict[str, Any]], None] = lambda _state: None  # noqa: E731
     if place.place == "model":
@@ -107,14 +112,41 @@ def test_a_history_left_behind_would_show(name: str, monkeypatch: pytest.MonkeyP
     assert (exact - wrong).abs().max() > 0.01
 
 
+def test_the_unconditional_prediction_left_behind_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise, choices = Noise(), SCHEDULES["any"]
+    exact = run("ddim_cfgpp", noise.start, noise.draws(lambda _: list(range(ROWS)), 1), choices, monkeypatch)
+    real = ModelRows.__init__
+    monkeypatch.setattr(ModelRows, "__init__", lambda self, model, calls, meet, kept: real(self, model, calls, meet))
+    wrong = run("ddim_cfgpp", noise.start, noise.draws(lambda _: list(range(ROWS)), 1), choices, monkeypatch)
+    assert (exact - wrong).abs().max() > 0.01
+
+
+def test_predictions_of_another_kind_are_translated() -> None:
+    seen = []
+    model = ModelRows(lambda x, sigma: 2 * x, 1, lambda step, denoised, tensors: seen.append(denoised), predict=lambda x, s, a: x - a)
+    model(torch.ones(2, 1, 1, 1), torch.ones(2))
+    assert torch.equal(seen[0], -torch.ones(2, 1, 1, 1))
+
+
 def _without_history(self: CallbackRows, step: int, x: Tensor, denoised: Tensor) -> None:
     self._meet(step, denoised, [x, denoised])
 
 
 @pytest.mark.parametrize("name", ["sample_dpm_fast", "sample_dpm_adaptive", "restart_sampler", "sample_lms", "sample_nobody_knows"])
 def test_the_rest_is_refused_with_what_to_use_instead(name: str) -> None:
-    with pytest.raises(InvalidInputError, match="Euler a"):
-        placement(name)
+    with pytest.raises(InvalidInputError, match=r"the sampler 'Some': .*Euler a"):
+        placement(name, name="Some")
+
+
+@pytest.mark.parametrize("name", ["sample_dpm_fast", "sample_dpm_adaptive", "restart_sampler"])
+def test_some_cannot_even_be_looked_into(name: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"the sampler 'Some': .*Euler a"):
+        looking(name, "Some")
+
+
+@pytest.mark.parametrize("name", ["sample_dpmpp_2m", "sample_lms", "plms", "unipc", "sample_nobody_knows"])
+def test_others_can_be_looked_into_at_their_callback(name: str) -> None:
+    assert looking(name).place == "callback"
 
 
 @pytest.mark.parametrize(("name", "options"), [("ddim", {}), ("sample_euler", {}), ("sample_euler_ancestral", {"eta": 0.0})])

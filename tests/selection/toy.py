@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,6 +19,36 @@ def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
     level = sigma.reshape(-1, *([1] * (x.dim() - 1)))
     mixed = x + 0.3 * x.roll(1, -1) + 0.1 * x.flip(-2)
     return torch.tanh(mixed / (1 + level**2) ** 0.5) + 0.2 * torch.sin(3 * x)
+
+
+class EpsModel:
+    """The toy as a model that predicts noise, guided; keeps the unconditional prediction, as CFG++ takes it for the direction."""
+
+    def __init__(self) -> None:
+        self.unguided = torch.empty(0)
+
+    def __call__(self, x: Tensor, alpha: Tensor) -> Tensor:
+        level = ((1 - alpha) / alpha) ** 0.5
+        self.unguided = 0.7 * denoiser(x, level)
+        return denoiser(x, level) + 0.2 * self.unguided
+
+
+ALPHAS = torch.linspace(0.02, 0.98, STEPS + 1).double()  # cumulative products, in the order of sampling
+
+
+def ddim(
+    model: Callable[[Tensor, Tensor], Tensor], x: Tensor, draw: Callable[..., Tensor], unguided: Callable[[], Tensor] | None = None
+) -> Tensor:
+    """DDIM with eta 1 (arXiv 2010.02502, eq. 12 and 16); with ``unguided`` CFG++ (arXiv 2406.08070), whose direction is the
+    unconditional prediction.
+    """
+    for now, then in pairwise(ALPHAS):
+        eps = model(x, now.expand(len(x)))
+        clean = (x - (1 - now).sqrt() * eps) / now.sqrt()
+        sigma = ((1 - then) / (1 - now) * (1 - now / then)).sqrt()
+        direction = (1 - then - sigma**2).clamp(min=0).sqrt() * (unguided() if unguided else eps)
+        x = then.sqrt() * clean + direction + sigma * draw()
+    return x
 
 
 class Noise:
