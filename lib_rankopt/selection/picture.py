@@ -178,7 +178,8 @@ def _thumbnail(record: SelectionRecord, column: int, row: int, cell: int) -> Ima
     text = record.thumbnails[column][row] if record.thumbnails else None
     picture = None if text is None else _decode(text)
     if picture is not None:
-        picture.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+        larger = cell / max(picture.size)
+        picture = picture.resize([max(1, round(side * larger)) for side in picture.size], Image.Resampling.LANCZOS)
         box.paste(picture, ((cell - picture.width) // 2, (cell - picture.height) // 2))
     return box
 
@@ -230,8 +231,10 @@ def _draw_words(image: Image.Image, record: SelectionRecord, plan: _Plan) -> Non
             _text(pen, (_EDGE, y + 2), _whole(seed), 10, _DIM, _LABELS - 8)
         else:
             _text(pen, (_EDGE, y - 8), f"#{row + 1}", 12, color, _LABELS - 8)
-    scorer = f"judged by {_plain(record.scorer)}" if record.scorer else "no scorer"
-    foot = f"{_plain(record.policy)}  ·  {scorer}  ·  {_whole(record.evaluated)} model evaluations"
+    judge = f"judged by {_plain(record.scorer)}" if record.scorer else "no scorer"
+    if record.policy == "human":
+        judge = "picked by a person" + (f", or by {_plain(record.scorer)}" if record.scorer else "")
+    foot = f"{_plain(record.policy)}  ·  {judge}  ·  {_whole(record.evaluated)} model evaluations"
     _text(pen, (_EDGE, plan.size[1] - 27), foot, 13, _DIM, plan.size[0] - 2 * _EDGE)
 
 

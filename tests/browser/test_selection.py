@@ -114,6 +114,20 @@ def test_two_windows_show_a_choice_and_the_first_answer_counts(open_board, share
     assert taken(first) == 1
 
 
+def test_a_phone_shows_the_candidates_and_what_can_be_done(open_board, shared_server):
+    board = open_board(shared_server.url, viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True)
+    start(board, "a valley in the hand", {**HUMAN, "pool": 8}, 2)
+    next_choice(board, 1)
+    board.page.locator(".ro-option").nth(1).tap()
+    keep(board, "phone-pick")
+    assert board.page.evaluate("document.documentElement.scrollWidth") <= 360
+    for command in ("pick_go", "pick_all", "pick_stop"):
+        box = board.page.locator(f"{CHOICE} [data-command={command}]").bounding_box()
+        assert 0 <= box["y"] <= 640 - box["height"]
+    board.page.locator(f"{CHOICE} [data-command=pick_stop]").tap()
+    board.page.wait_for_selector(CHOICE, state="detached")
+
+
 def test_stop_ends_the_round_and_the_choice(home):
     start(home, "a valley that is stopped", HUMAN)
     next_choice(home, 1)
@@ -174,7 +188,7 @@ def test_the_form_starts_a_selection(home):
     """The components themselves, as this gradio draws them."""
     home.page.click("#rankopt_selection > button, #rankopt_selection > .label-wrap")
     home.page.click("#rankopt_selection_policy input")
-    home.page.click("#rankopt_selection_policy [role=option]:has-text('halving')")
+    home.page.click("#rankopt_selection_policy :is([role=option], li.item):has-text('halving')")
     home.page.fill("#rankopt_selection_at input, #rankopt_selection_at textarea", "30% 60%")
     home.page.click("#rankopt_selection_more > button, #rankopt_selection_more > .label-wrap")
     keep(home, "form")
