@@ -25,6 +25,7 @@
         bin: 'M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13',
         branch: 'M7 4v16M7 14c8 0 10-3 10-7M14 8l3-3 3 3',
         use: 'M4 12v7h16v-7M12 15V4M8 8l4-4 4 4',
+        tree: 'M3 6h4c5 0 4 6 9 6h5M3 12h13M3 18h4c5 0 4-6 9-6',
         full: 'M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5',
     };
 
@@ -90,6 +91,12 @@
         }, ...inside);
     }
 
+    /** Is the host dark? Without a host as the system is. */
+    function dark() {
+        if (!document.querySelector('gradio-app, .gradio-container')) return matchMedia('(prefers-color-scheme: dark)').matches;
+        return Boolean(document.querySelector('body.dark, html.dark, .dark .gradio-container, gradio-app.dark, .gradio-container.dark'));
+    }
+
     const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
     const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -119,5 +126,5 @@
         return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
     }
 
-    ns.base = {h, set, text, mark, icon, button, clamp, sleep, ordinal, duration, plural, token};
+    ns.base = {h, set, text, mark, icon, button, clamp, sleep, ordinal, duration, plural, token, dark};
 }());

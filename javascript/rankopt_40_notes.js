@@ -33,11 +33,14 @@
 
     /** Something that lies over the board and takes its keys: a native modal dialog, which keeps the focus and gives it back. */
     class Overlay {
-        constructor(label, className) {
+        /** @param {Element} [home] where it lies, instead of in the board */
+        constructor(label, className, home) {
+            this.home = home;
+            this.dismiss = () => this.close();
             this.note = h('div', {class: 'ro-toasts', role: 'status'});
             this.element = h('dialog', {class: `ro-dialog ${className || ''}`, 'aria-label': label, oncancel: (event) => {
                 event.preventDefault();
-                this.close();
+                this.dismiss();
             }});
             this.onKey = null;
             this.onClose = null;
@@ -49,7 +52,7 @@
 
         open(...children) {
             this.element.replaceChildren(...children, this.note);
-            ns.root.append(this.element);
+            (this.home || ns.root).append(this.element);
             stack.push(this);
             this.element.showModal();
             return this;

@@ -65,11 +65,12 @@
                 element.dataset.panes = number;
                 return element;
             });
+            this.chosen = button('How this image was chosen', 'H', () => ns.openChosen(this.state, this.ids[this.active]), {icon: 'tree', iconOnly: true, command: 'chosen'});
             this.hear();
             this.overlay.open(h('div', {class: 'ro-viewbar'},
                 h('div', {class: 'ro-modes', role: 'group', 'aria-label': 'How many at once'}, this.modes),
                 h('span', {class: 'ro-hint'}, '1–9 rank · R this one · Shift ties · ← → move · Tab pane · C how many · + − zoom'),
-                button('Go on with the image', 'E', () => ns.openUse(this.state, this.ids[this.active]), {icon: 'use', iconOnly: true}),
+                this.chosen, button('Go on with the image', 'E', () => ns.openUse(this.state, this.ids[this.active]), {icon: 'use', iconOnly: true}),
                 button('Close', 'Esc', () => this.overlay.close(), {icon: 'close', iconOnly: true})),
             this.stage, this.film);
             this.stage.focus();
@@ -141,6 +142,8 @@
                 set(pane.image, 'alt', `Image ${place + 1}${tier ? `, ranked ${tier}` : ''}`);
             });
             for (const mode of this.modes) set(mode, 'aria-pressed', String(Number(mode.dataset.panes) === this.ids.length));
+            const active = list.find((one) => one.id === this.ids[this.active]);
+            set(this.chosen, 'hidden', !active.selected);
             this.drawFilm(list, tiers);
         }
 
@@ -205,6 +208,7 @@
                 tie: () => this.state.update({tie: !this.state.data.tie}),
                 undo: () => this.actions.undo(),
                 use: () => ns.openUse(this.state, id),
+                chosen: () => ns.openChosen(this.state, id),
                 move: () => this.arrow(command.direction),
                 compare: () => this.show({1: 2, 2: 4, 4: 1}[this.ids.length] || 1),
                 zoom_in: () => this.scale(1.4, 0, 0),

@@ -74,6 +74,33 @@
         ], [{label: 'Close', key: 'Escape', class: 'ro-primary'}]);
     };
 
+    /** Which candidates an image was chosen among while it was made, and which way it went through them. */
+    ns.openChosen = function (state, id) {
+        const wanted = id || (state.tiers[0] || [])[0];
+        const candidate = state.cards.find((one) => one.id === wanted && one.image);
+        if (!candidate || !candidate.selected) {
+            ns.toast(candidate ? 'This image was not chosen among candidates while it was made.' : 'Choose an image with the arrow keys, or rank one first.');
+            return;
+        }
+        const name = `Image ${state.cards.indexOf(candidate) + 1}`;
+        const src = state.api.url('images', candidate.image, 'selection.png');
+        const picture = h('img', {class: 'ro-tree', src, alt: `Looks at the candidates of ${name}, and the path that it took`, onerror: () => {
+            overlay.close();
+            ns.toast('How this image was chosen cannot be shown.', 'error');
+        }});
+        const overlay = ns.dialog('How this image was chosen', [
+            h('p', {class: 'ro-dim'}, 'Each column is a look at the candidates: their scores, who was dropped (grey), and in gold the way of this image.'),
+            h('div', {class: 'ro-scroll', tabindex: '0'}, picture),
+        ], [{label: 'Close', key: 'Escape', class: 'ro-primary'}]);
+        const closes = overlay.onKey;
+        overlay.onKey = (command, event) => {
+            if (!command || command.name !== 'chosen') return closes(command, event);
+            overlay.close();
+            return true;
+        };
+        overlay.element.classList.add('ro-how');
+    };
+
     /** Give a study another name. */
     ns.askName = function (study, actions) {
         const name = h('input', {class: 'ro-input', type: 'text', maxlength: '200', 'aria-label': 'Name'});
@@ -102,11 +129,12 @@
         ['Looking', [
             ['← → ↑ ↓', 'move the focus'], ['Z, Space', 'zoom; + − closer and farther, Shift + arrows look around'], ['C', 'two side by side, again for four'],
             ['L, D', 'like, dislike the focused image'], ['I', 'show which one is the incumbent'], ['F', 'fill the window'],
-            ['E', 'go on with the focused image, or the best, elsewhere'],
+            ['E', 'go on with the focused image, or the best, elsewhere'], ['H', 'how the focused image was chosen among candidates'],
         ]],
         ['Does it help?', [
             ['W', 'start and now as a slider'], ['B', 'blind test'], ['A', 'let a scorer rank, or take over'], ['Esc', 'stop making images; close'], ['?', 'this help'],
         ]],
+        ['Picking candidates while an image is made', [['1 – 9', 'this one goes on; again takes it back'], ['Enter', 'continue with the picked'], ['A, 0', 'continue all']]],
         ['Touch', [['Tap', 'rank'], ['Long press', 'zoom; pinch and swipe inside']]],
     ];
 

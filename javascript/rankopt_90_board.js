@@ -7,6 +7,7 @@
 
     const {h, mark, set} = ns.base;
     const CONTAINER = 'rankopt_board';
+    const SELECTION = 'settings.selection.';
 
     class Board {
         constructor(container) {
@@ -47,9 +48,16 @@
             mark(this.root, 'ro-full', inStudy && data.full);
             if (inStudy) this.page.draw(data);
             else this.homePage.draw(data);
+            this.followPicks(data);
             this.noteReady();
             const top = ns.topOverlay();
             if (top && top.redraw) top.redraw();
+        }
+
+        /** Show the choices of a round in which a person picks, as long as it is being made. */
+        followPicks(data) {
+            if (ns.selection.asks(data.study, this.state.current)) ns.picks.watch('board', () => true, () => this.actions.interrupt());
+            else ns.picks.leave('board');
         }
 
         /** When a round is whole on screen, the clock of its answer starts. */
@@ -89,6 +97,7 @@
                 tie: () => state.update({tie: !data.tie}),
                 incumbent: () => state.update({showIncumbent: !data.showIncumbent}),
                 use: () => ns.openUse(state, focus),
+                chosen: () => ns.openChosen(state, focus),
                 full: () => state.update({full: !data.full}),
                 help: () => ns.openHelp(),
                 undo: () => actions.undo(),
@@ -117,7 +126,7 @@
         if (!(target instanceof Element)) return false;
         if (target.isContentEditable || target.closest('textarea, select, input:not([type=range]):not([type=checkbox]):not([type=button])')) return event.key !== 'Escape' && event.key !== 'Enter' ? true : !target.closest('.ro-dialog');
         const presses = event.key === 'Enter' || event.key === ' ';
-        return presses && Boolean(target.closest('button, a, summary, [role=button]')) && !target.closest('.ro-pick');
+        return presses && Boolean(target.closest('button, a, summary, [role=button]')) && !target.closest('.ro-pick, .ro-option');
     }
 
     function onKeydown(event) {
@@ -143,14 +152,9 @@
         event.stopPropagation();
     }
 
-    /** Light or dark as the host is; without a host as the system is. */
+    /** Light or dark as the host is. */
     function followTheme() {
-        const {root} = ns;
-        if (!root) return;
-        const hosted = document.querySelector('gradio-app, .gradio-container');
-        const dark = hosted ? Boolean(document.querySelector('body.dark, html.dark, .dark .gradio-container, gradio-app.dark, .gradio-container.dark'))
-            : matchMedia('(prefers-color-scheme: dark)').matches;
-        set(root, 'data-theme', dark ? 'dark' : 'light');
+        if (ns.root) set(ns.root, 'data-theme', ns.base.dark() ? 'dark' : 'light');
     }
 
     /** Put the board into its container; called again and again, does nothing where all is in place. */
@@ -185,15 +189,18 @@
         if (!ns.board) return;
         const at = Object.fromEntries(paths.map((path, index) => [path, values[index]]));
         const settings = {optimizer_settings: {}, host_settings: {}};
+        const selection = {};
         const picture = at['settings.init_image'];
         delete at['settings.init_image'];
         const chosen = `optimizer.${at['settings.optimizer']}.`;
         for (const [path, value] of Object.entries(at)) {
             if (value === null || value === undefined) continue;
-            if (path.startsWith('settings.')) settings[path.slice(9)] = value;
+            if (path.startsWith(SELECTION)) selection[path.slice(SELECTION.length)] = value;
+            else if (path.startsWith('settings.')) settings[path.slice(9)] = value;
             else if (path.startsWith('host.')) settings.host_settings[path.slice(5)] = value;
             else if (path.startsWith(chosen) && value !== '') settings.optimizer_settings[path.slice(chosen.length)] = number(value);
         }
+        settings.selection = ns.selection.fromForm(selection) || {};
         const scorer = at['auto.scorer'];
         const auto = scorer && scorer !== nobody ? {scorer, rounds: at['auto.rounds']} : null;
         if (ns.board.state.data.study) ns.board.actions.confirm();

@@ -12,6 +12,7 @@ from lib_rankopt.api.host_info import HostInfo, OptimizerInfo, OptionInfo
 from lib_rankopt.errors import RankOptError
 from lib_rankopt.hosts.base import HostDefaults
 from lib_rankopt.studies.views import StudySettings
+from lib_rankopt.ui.selection import build_selection
 
 HELP = {item.name: item.metadata.get("help", "") for item in fields(StudySettings)}
 NOBODY = "nobody: I rank"
@@ -23,8 +24,8 @@ SUITED = ("width", "height", "steps", "sampler", "scheduler", "cfg_scale")
 class Form:
     """Components by the path that their value takes in the request: ``settings.steps``, ``name``, ``auto.scorer`` …
 
-    What only some hosts have is ``host.styles`` …. A setting of an optimiser is ``optimizer.<optimiser>.<setting>``; the script keeps those
-    of the chosen one.
+    What only some hosts have is ``host.styles`` …. What stands below ``settings.selection`` becomes one dictionary, or none at all. A
+    setting of an optimiser is ``optimizer.<optimiser>.<setting>``; the script keeps those of the chosen one.
     """
 
     components: dict[str, Any] = field(default_factory=dict)
@@ -55,6 +56,7 @@ def build_form(info: HostInfo, buttons: Callable[[], None], defaults_of: Default
         if defaults_of is not None:
             _follow_model(form, defaults_of)
     _start_image(form)
+    build_selection(form, info.scorers)
     _optimizer(form, info)
     with gr.Accordion("Let a scorer rank", open=False, elem_id="rankopt_auto_settings"), gr.Row():
         form.add(

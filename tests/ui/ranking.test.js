@@ -5,8 +5,9 @@ const path = require('node:path');
 const test = require('node:test');
 
 require(path.join(__dirname, '../../javascript/rankopt_10_ranking.js'));
+require(path.join(__dirname, '../../javascript/rankopt_11_selection.js'));
 
-const {ranking, keys} = globalThis.rankopt;
+const {ranking, keys, selection} = globalThis.rankopt;
 
 const press = (key, code, more) => keys.command({key, code, shiftKey: false, ctrlKey: false, altKey: false, metaKey: false, ...more});
 
@@ -86,4 +87,36 @@ test('letters do what the help says', () => {
     for (const [key, name] of Object.entries(wanted)) assert.equal(press(key, '').name, name);
     assert.equal(press('R', 'KeyR', {shiftKey: true}).tie, true);
     assert.equal(press('ArrowUp', 'ArrowUp').direction, 'ArrowUp');
+});
+
+test('without a policy there is no selection', () => {
+    assert.equal(selection.fromForm({policy: 'none', pool: 4}), null);
+    assert.equal(selection.fromForm({}), null);
+});
+
+test('what the form says becomes a selection', () => {
+    const found = selection.fromForm({policy: 'human', pool: 4, scorer: 'none', at: '25%, 0.5', decoder: null});
+    assert.deepEqual(found, {policy: 'human', pool: 4, scorer: '', at: [0.25, 0.5]});
+    assert.deepEqual(selection.fromForm({policy: 'halving', at: ' '}).at, []);
+    assert.equal(selection.fromForm({policy: 'halving', at: 'half way'}).at, 'half way');
+});
+
+test('a person is asked only while such a round is being made', () => {
+    const study = {settings: {selection: {policy: 'human'}}};
+    assert.equal(selection.asks(study, {status: 'generating'}), true);
+    assert.equal(selection.asks(study, {status: 'ready'}), false);
+    assert.equal(selection.asks(study, null), false);
+    assert.equal(selection.asks({settings: {selection: {policy: 'halving'}}}, {status: 'generating'}), false);
+    assert.equal(selection.asks({settings: {}}, {status: 'generating'}), false);
+    assert.equal(selection.asks(null, null), false);
+});
+
+test('keys of a choice', () => {
+    assert.deepEqual(selection.key(press('3', 'Digit3')), {pick: 2});
+    assert.deepEqual(selection.key(press('0', 'Digit0')), {all: true});
+    assert.deepEqual(selection.key(press('a', 'KeyA')), {all: true});
+    assert.deepEqual(selection.key(press('Enter', 'Enter')), {go: true});
+    assert.deepEqual(selection.key(press('Escape', 'Escape')), {stop: true});
+    assert.equal(selection.key(press('z', 'KeyZ')), null);
+    assert.equal(selection.key(null), null);
 });

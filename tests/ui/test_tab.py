@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lib_rankopt.errors import InvalidInputError, ModelError
+from lib_rankopt.selection.settings import Selection, from_dict
 from lib_rankopt.studies.views import StudySettings
 from lib_rankopt.ui import compat
 from lib_rankopt.ui.settings import SUITED, suited
@@ -72,7 +73,24 @@ def test_every_path_of_the_form_is_a_setting(tab):
     config = json.dumps(tab.get_config_file(), default=str)
     start = config.index("startStudy(")
     names = [name for name in StudySettings.__dataclass_fields__ if f"settings.{name}\\" in config[start:]]
-    assert set(names) == set(StudySettings.__dataclass_fields__) - {"optimizer_settings", "host_settings"}
+    assert set(names) == set(StudySettings.__dataclass_fields__) - {"optimizer_settings", "host_settings", "selection"}
+    chosen = {name for name in Selection.__dataclass_fields__ if f"settings.selection.{name}\\" in config[start:]}
+    assert chosen == set(Selection.__dataclass_fields__) - {"hires", "path"}
+
+
+def test_selection_is_off_until_a_policy_is_chosen(tab):
+    by_id = {one.elem_id: one for one in components(tab, FIELDS)}
+    assert by_id["rankopt_selection_policy"].value == "none"
+    assert by_id["rankopt_selection_scorer"].value == "clip"
+    values = {name: by_id[f"rankopt_selection_{name}"].value for name in Selection.__dataclass_fields__ if name not in ("hires", "path")}
+    assert from_dict({**values, "policy": "halving", "at": ()}) == Selection()
+    (outer,) = [one for one in components(tab, gr.Accordion) if one.elem_id == "rankopt_selection"]
+    assert outer.open is False
+
+
+def test_without_a_scorer_selection_has_nobody_to_name():
+    tab = build_tab(dataclasses.replace(HOST_INFO, scorers=()))
+    assert next(one for one in components(tab, gr.Dropdown) if one.elem_id == "rankopt_selection_scorer").value == "none"
 
 
 def test_a_host_with_a_menu_of_models_gets_none_here():
