@@ -38,29 +38,27 @@ from lib_rankopt.diffusion.sampling import sample
 from lib_rankopt.evaluation import mean_interval
 from lib_rankopt.hosts.pocket import pocket_defaults
 from lib_rankopt.scorers.pocket_clip import PocketClipScorer
-from lib_rankopt.selection.placement import placement
+from lib_rankopt.selection.placement import looking, quiet
 from lib_rankopt.selection.policies import BestOfN, Greedy, Halving, Policy, Resample
 from lib_rankopt.selection.pool import Launch, PoolRun
 
 CONTROL = "best of N"
 
 
-def policies(n: int, steps: int, seed: int) -> dict[str, Policy]:
-    """The policies by name, each for as many evaluations as ``n`` whole images take."""
+def policies(n: int, steps: int, seed: int, noisy: bool) -> dict[str, Policy]:
+    """The policies by name, each for as many evaluations as ``n`` whole images take; those that copy paths for samplers with noise only."""
     generator = torch.Generator().manual_seed(seed)
-    return {
-        CONTROL: BestOfN(n, steps),
-        "halving": Halving(2 * n, steps),
-        "greedy": Greedy(n, steps),
-        "resample": Resample(n, steps, generator=generator),
-    }
+    found: dict[str, Policy] = {CONTROL: BestOfN(n, steps), "halving": Halving(2 * n, steps)}
+    if noisy:
+        found.update(greedy=Greedy(n, steps), resample=Resample(n, steps, generator=generator))
+    return found
 
 
 class Runner:
     """The pocket model with its guide and judges.
 
     Args:
-        sampler: one that draws noise. steps: of the sampler.
+        sampler, steps: of all runs.
         held_out: folder of another pocket CLIP, which guides nothing.
     """
 
@@ -69,6 +67,7 @@ class Runner:
         self.guide, self.judges = scorers.create(GUIDE), pocket.load_judges("cpu")
         self.held_out = PocketClipScorer(folder=held_out) if held_out else None
         self.plan = plan(sampler, "Automatic", steps, self.model.schedule)
+        self.noisy = quiet(self.plan.sampler.function, eta=self.plan.eta) is None
 
     def pictures(self, latents: Tensor) -> Tensor:
         """Decode clean latents to ``[n, 3, H, W]`` in 0 … 1."""
@@ -82,7 +81,7 @@ class Runner:
         with torch.inference_mode():
             cond, uncond = encode_prompts(self.model, prompt, "", (defaults.width, defaults.height))
             guided = CFGDenoiser(Denoiser(self.model.predict, self.model.schedule), cond, uncond, defaults.cfg_scale)
-            place = placement(self.plan.sampler.function, eta=self.plan.eta)
+            place = looking(self.plan.sampler.function)
             pool = PoolRun(policy, lambda latents, *_: self.guide.score(self.pictures(latents), prompt), place)
             shape = (self.model.config.latent_channels, defaults.height // 8, defaults.width // 8)
 
@@ -133,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--n", type=int, default=4, help="whole images that the evaluations are worth")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--sampler", default="Euler a", help="one that draws noise")
+    parser.add_argument("--sampler", default="Euler a", help="greedy and resample need one that draws noise")
     parser.add_argument("--held-out", type=Path, metavar="DIR", help="another pocket CLIP, which guides nothing")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
@@ -141,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = []
     for prompt in prompts(options.prompts):
         for seed in range(options.seeds):
-            made = policies(options.n, runner.plan.steps, seed)
+            made = policies(options.n, runner.plan.steps, seed, runner.noisy)
             results.append({name: runner.run(policy, prompt, seed) for name, policy in made.items()})
     found = summary(results, options.seeds)
     print(json.dumps(found)) if options.json else _print(found, options)
