@@ -42,6 +42,8 @@
             const {question, final} = this;
             const title = final ? 'Which one do you take?' : 'Which of these go on?';
             const where = final ? 'The images are finished.' : `Step ${question.step} of ${question.steps}: this is what they are going to be.`;
+            this.below = document.title;
+            document.title = `● ${title}`; // seen on the browser's tab by whoever is elsewhere meanwhile
             this.overlay = new ns.Overlay(title, 'ro-choose', home());
             this.overlay.onKey = (command, event) => this.key(command, event);
             this.overlay.onClose = () => this.end();
@@ -168,6 +170,7 @@
 
         end() {
             clearInterval(this.timer);
+            document.title = this.below;
             removeEventListener('keydown', this.hear, true);
             removeEventListener('resize', this.fit);
         }

@@ -63,8 +63,10 @@ def taken(board, index=0):
 
 
 def test_a_person_picks_by_keys_and_by_clicks(home):
+    title = home.page.title()
     start(home, "a valley that is picked", HUMAN)
     next_choice(home, 1)
+    assert home.page.title() == "● Which of these go on?"
     assert home.page.inner_text(f"{CHOICE} .ro-of") == "a valley that is picked"
     home.press("Enter")
     home.wait_text("Pick at least one", CHOICE)
@@ -86,6 +88,7 @@ def test_a_person_picks_by_keys_and_by_clicks(home):
     home.page.click(f"{CHOICE} [data-command=pick_go]")
     home.wait_ready(2)
     assert home.page.query_selector(CHOICE) is None
+    assert home.page.title() == title
     assert (taken(home), taken(home, 1)) == (3, 2)
     home.press("2")
     assert home.badges() == ["", "1"]
