@@ -261,11 +261,11 @@
 
     ns.picks = new Picks();
 
-    // -- the webui's own tabs, whose accordion says who chooses; see ui/webui.py
+    // -- the webui's own tabs, whose accordion says who chooses
     /** Is the accordion on, and does a person choose? */
     function tabAsks(tab) {
         const name = `${tab}_rankopt_selection`;
-        const on = document.getElementById(`${name}-visible-checkbox`) || document.querySelector(`#${name}-checkbox input, #${name} input[type=checkbox]`);
+        const on = document.getElementById(`${name}-visible-checkbox`) || document.querySelector(`#${name}-checkbox input`);
         const policy = document.querySelector(`#${name}_policy input, #${name}_policy select`);
         return Boolean(policy) && /^human\b/.test(policy.value.trim()) && (!on || on.checked);
     }

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
-from lib_rankopt.store import selection_text
+from lib_rankopt.selection import record_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,7 +46,7 @@ class BlobStore:
         """Keep an image as PNG; return its hash. Alpha is dropped.
 
         Args:
-            selection: how it was chosen; large thumbnails are left out, see :mod:`.selection_text`.
+            selection: how it was chosen; large thumbnails are left out, see :mod:`lib_rankopt.selection.record_text`.
 
         Raises:
             StoreError: the disk is full or the folder is not writable; nothing is left behind.
@@ -85,7 +85,7 @@ class BlobStore:
 
     def has_selection(self, image: str) -> bool:
         """Whether an image says how it was chosen among candidates; false of what is not there. Reads a few bytes only."""
-        return selection_text.find(self.image_path(image)) is not None
+        return record_text.find(self.image_path(image)) is not None
 
     def load_selection(self, image: str) -> SelectionRecord | None:
         """Read how an image was chosen among candidates, ``None`` where its file does not say.
@@ -96,7 +96,7 @@ class BlobStore:
         path = self.image_path(image)
         if not path.is_file():
             raise NotFoundError(f"There is no image '{image}' in the data folder.")
-        return selection_text.read(path)
+        return record_text.read(path)
 
     # -- latents
     def put_latent(self, latent: Tensor) -> str:
@@ -233,7 +233,7 @@ def _write_png(file: IO[bytes], image: Image.Image, parameters: str, selection: 
 
     chunks = PngImagePlugin.PngInfo()
     if selection is not None:  # first, where it is found at once
-        chunks.add_text(selection_text.CHUNK, selection_text.write(selection), zip=True)
+        chunks.add_text(record_text.CHUNK, record_text.write(selection), zip=True)
     chunks.add_text("parameters", parameters)
     image.save(file, "PNG", pnginfo=chunks, compress_level=4)
 

@@ -12,7 +12,7 @@ from lib_rankopt.api.host_info import HostInfo, OptimizerInfo, OptionInfo
 from lib_rankopt.errors import RankOptError
 from lib_rankopt.hosts.base import HostDefaults
 from lib_rankopt.studies.views import StudySettings
-from lib_rankopt.ui.selection import build_selection
+from lib_rankopt.ui.selection_form import build_selection
 
 HELP = {item.name: item.metadata.get("help", "") for item in fields(StudySettings)}
 NOBODY = "nobody: I rank"
