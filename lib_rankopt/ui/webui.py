@@ -99,7 +99,7 @@ class RankOptimize(script.RankOptimizeScript):
 
 def before_image_saved(params: Any) -> None:
     """Add what our images carry."""
-    saving.add_latent(params)
+    saving.add_chunks(params)
 
 
 def settings() -> None:
