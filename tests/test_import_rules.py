@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lib_rankopt"
 
-CONTRACTS = {"errors", "hosts.base", "scorers.base", "optimizers.base"}
+CONTRACTS = {"errors", "hosts.base", "scorers.base", "optimizers.base", "selection.record"}
 FACES = {"ui", "api", "cli", "__main__"}
 WORKERS = {"optimizers", "selection", "scorers", "store", "training", "evaluation"}
 MAY_IMPORT = {

@@ -13,6 +13,8 @@ import pydantic
 from pydantic import BaseModel, Field, create_model
 
 from lib_rankopt.api.host_info import HostInfo
+from lib_rankopt.hosts.picks import PickView
+from lib_rankopt.selection.record import SelectionRecord
 from lib_rankopt.studies import views
 
 PYDANTIC_1 = pydantic.VERSION.startswith("1.")
@@ -57,6 +59,8 @@ Round = model_of(views.RoundView)
 Progress = model_of(views.ProgressView)
 Trial = model_of(views.BlindTrial)
 Result = model_of(views.BlindResult)
+Selection = model_of(SelectionRecord)
+Pick = model_of(PickView)
 
 if TYPE_CHECKING:
 
@@ -148,6 +152,19 @@ class BlindState(BaseModel):
 
     result: Result  # type: ignore[valid-type]
     trial: Trial | None = None  # type: ignore[valid-type]
+
+
+class PickState(BaseModel):
+    """The choices that a person is asked for now."""
+
+    version: int
+    questions: list[Pick]  # type: ignore[valid-type]
+
+
+class Picked(BaseModel):
+    """Which candidates go on; empty for all of them."""
+
+    rows: list[int] = Field(default=..., description="Numbers of candidates, as the choice names them.")
 
 
 class Empty(BaseModel):

@@ -99,7 +99,8 @@ class PickBoard:
             if since == self._version:
                 self._changed.wait_for(lambda: self._version != since, timeout)
             now = time.monotonic()
-            return self._version, [_left(question, now) for question in self._open.values()]
+            # An answered question is there until its run wakes up, and no longer open.
+            return self._version, [_left(question, now) for question in self._open.values() if not question.answered.is_set()]
 
     def picture(self, question: str, row: int) -> bytes:
         """Return a candidate's picture as JPEG.
@@ -118,11 +119,12 @@ class PickBoard:
         Raises:
             NotFoundError: the question is no longer open. InvalidInputError: rows that it does not have.
         """
-        found = self._find(question)
-        if unknown := [row for row in rows if row not in found.view.rows]:
-            raise InvalidInputError(f"The choice has no candidate {unknown[0]}; it has {', '.join(map(str, found.view.rows))}.")
-        found.answer = tuple(dict.fromkeys(rows)) or found.view.rows
-        found.answered.set()
+        with self._changed:  # of two answers at the same moment one is the first
+            found = self._find(question)
+            if unknown := [row for row in rows if row not in found.view.rows]:
+                raise InvalidInputError(f"The choice has no candidate {unknown[0]}; it has {', '.join(map(str, found.view.rows))}.")
+            found.answer = tuple(dict.fromkeys(rows)) or found.view.rows
+            found.answered.set()
 
     def _find(self, question: str) -> _Question:
         with self._changed:

@@ -106,7 +106,7 @@ def from_json(text: str) -> SelectionRecord:
             str(values["policy"]), str(values["scorer"]), int(values["steps"]), tuple(map(int, values["seeds"])), looks,
             int(values["evaluated"]), tuple(tuple(row) for row in values["thumbnails"]),
         )  # fmt: skip
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise InvalidInputError("This is no record of a selection.") from error
     if not _fits(record):
         raise InvalidInputError("This record of a selection does not fit together.")
@@ -141,7 +141,8 @@ def _fits(record: SelectionRecord) -> bool:
             return False
         if not all(score is None or isinstance(score, (int, float)) for score in look.scores):
             return False
-        if look.parents is not None and (len(look.parents) != rows or not all(0 <= row < rows for row in look.parents)):
+        parents = look.parents if look.parents is not None else tuple(range(rows))
+        if len(parents) != rows or not all(isinstance(row, int) and 0 <= row < rows for row in parents):
             return False
     shown = record.thumbnails
     if shown and (len(shown) != len(record.looks) or not all(len(one) == rows for one in shown)):

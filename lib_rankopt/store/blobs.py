@@ -4,9 +4,10 @@ Identity is the sha256 of the *content*, not of the file: of mode, size and pixe
 values for a latent. So a picture keeps its identity when a tool rewrites its metadata or packs it tighter, and a file that no
 longer holds what its name says is found out.
 
-``<root>/images/ab/<hash>.png`` carries the generation parameters in the PNG text chunk ``parameters`` (the first writer's, if the
-same pixels are made twice), ``<root>/latents/ab/<hash>.safetensors`` holds one tensor ``latent``. Files are written under another
-name, synced, then renamed: what has its name is whole. Thread-safe, and safe for several processes on one folder.
+``<root>/images/ab/<hash>.png`` carries the generation parameters in the PNG text chunk ``parameters`` and, where it was chosen among
+candidates, how that went in ``rankopt_selection`` (the first writer's, if the same pixels are made twice).
+``<root>/latents/ab/<hash>.safetensors`` holds one tensor ``latent``. Files are written under another name, synced, then renamed: what
+has its name is whole. Thread-safe, and safe for several processes on one folder.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
+from lib_rankopt.store import selection_text
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+
+    from lib_rankopt.selection.record import SelectionRecord
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -38,15 +42,18 @@ class BlobStore:
         self._root = root
 
     # -- images
-    def put_image(self, image: Image.Image, parameters: str) -> str:
+    def put_image(self, image: Image.Image, parameters: str, selection: SelectionRecord | None = None) -> str:
         """Keep an image as PNG; return its hash. Alpha is dropped.
+
+        Args:
+            selection: how it was chosen; large thumbnails are left out, see :mod:`.selection_text`.
 
         Raises:
             StoreError: the disk is full or the folder is not writable; nothing is left behind.
         """
         rgb = image if image.mode == "RGB" else image.convert("RGB")
         name = image_hash(rgb)
-        self._write(self.image_path(name), lambda file: _write_png(file, rgb, parameters))
+        self._write(self.image_path(name), lambda file: _write_png(file, rgb, parameters, selection))
         return name
 
     def image_path(self, image: str) -> Path:
@@ -75,6 +82,21 @@ class BlobStore:
         if image_hash(found) != image:
             raise StoreError(f"The image file {path} no longer holds what its name says; restore it from a backup.")
         return found
+
+    def has_selection(self, image: str) -> bool:
+        """Whether an image says how it was chosen among candidates; false of what is not there. Reads a few bytes only."""
+        return selection_text.find(self.image_path(image)) is not None
+
+    def load_selection(self, image: str) -> SelectionRecord | None:
+        """Read how an image was chosen among candidates, ``None`` where its file does not say.
+
+        Raises:
+            InvalidInputError: no hash. NotFoundError: there is no such image. StoreError: what the file says cannot be read.
+        """
+        path = self.image_path(image)
+        if not path.is_file():
+            raise NotFoundError(f"There is no image '{image}' in the data folder.")
+        return selection_text.read(path)
 
     # -- latents
     def put_latent(self, latent: Tensor) -> str:
@@ -206,10 +228,12 @@ def latent_hash(latent: Tensor) -> str:
     return sha256(head + latent.detach().contiguous().numpy().astype("<f4", copy=False).tobytes()).hexdigest()
 
 
-def _write_png(file: IO[bytes], image: Image.Image, parameters: str) -> None:
+def _write_png(file: IO[bytes], image: Image.Image, parameters: str, selection: SelectionRecord | None) -> None:
     from PIL import PngImagePlugin
 
     chunks = PngImagePlugin.PngInfo()
+    if selection is not None:  # first, where it is found at once
+        chunks.add_text(selection_text.CHUNK, selection_text.write(selection), zip=True)
     chunks.add_text("parameters", parameters)
     image.save(file, "PNG", pnginfo=chunks, compress_level=4)
 

@@ -4,6 +4,10 @@ Every trial shows the image of the current incumbent latent beside that of anoth
 round in random order, then, where more trials are wanted, fresh seeds. Prompt, settings and sampler noise are the same on both sides, and
 which side is which is drawn at random and told only at the end. One honest limit: the incumbent's image comes back in every trial, so an
 attentive person can recognise it; the left/right order protects against habit, not against wanting.
+
+In a study in which a person picks among candidates while an image is made, nobody is asked for the test, which would show him what he is
+to judge blindly. Both sides are made anew alike: the study's scorer picks among the finished candidates, or, without a scorer, runs are
+plain. So such a test says whether the latent is better, not whether the picks were.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from lib_rankopt.store import DuplicateToken, StaleRevision
 from lib_rankopt.store.records import BlindRecord, EventDraft, TrialRecord, new_id
 from lib_rankopt.studies import settings as settings_module
 from lib_rankopt.studies.generation import keep_image
-from lib_rankopt.studies.views import BlindResult, BlindTrial
+from lib_rankopt.studies.views import BlindResult, BlindTrial, StudySettings
 from lib_rankopt.studies.worker import Job, Worker
 
 if TYPE_CHECKING:
@@ -202,7 +206,7 @@ class Blind:
 
     def _generate(self, job: Job, test: BlindRecord) -> None:
         study = self._room.store.study(test.study)
-        settings = settings_module.from_dict(study.settings)
+        settings = _settings(study)
         recipe = settings_module.recipe(settings, self._room.host.identity(settings.model or None).sha256)
         trials = self._room.store.trials(test.id)
         wanted = dict.fromkeys(t.now_latent for t in trials if t.now_image is None)
@@ -223,7 +227,7 @@ class Blind:
     ) -> None:
         import torch
 
-        settings = settings_module.from_dict(study.settings)
+        settings = _settings(study)
         latents = torch.stack([self._room.blobs.load_latent(latent) for latent in missing])
         notes = tuple(settings_module.note(study, settings, "blind test", latent) for latent in missing)
         seeds = (settings.seed,) * len(missing)
@@ -233,6 +237,10 @@ class Blind:
         for finished, image in enumerate(self._room.host.generate(request, progress=report, cancel=job.cancel), 1):
             keep_image(self._room, image, partial(self._room.store.set_trial_image, test.id, missing[image.index]))
             self._room.board.update(test.study, done=done + finished)
+
+
+def _settings(study: StudyRecord) -> StudySettings:
+    return settings_module.unattended(settings_module.from_dict(study.settings))
 
 
 def _sentence(wins: float, n: int, ties: int, low: float, high: float) -> str:

@@ -131,12 +131,12 @@ def keep_image(room: Room, image: GeneratedImage, note: Callable[[str], bool]) -
         NotFoundError: the study was deleted meanwhile. StoreError: the disk is full.
     """
     with room.files:
-        name = room.blobs.put_image(image.image, image.parameters)
+        name = room.blobs.put_image(image.image, image.parameters, image.selection)
         if not note(name):
             room.drop_files({name}, set())
             raise NotFoundError("The study was deleted while its images were made.")
     # Another process that deleted a study with the same picture may have taken the file between our two steps.
-    room.blobs.put_image(image.image, image.parameters)
+    room.blobs.put_image(image.image, image.parameters, image.selection)
 
 
 def _reporter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ def round_view(
     events: Sequence[EventRecord],
     scores: Mapping[str, dict[str, float]] | None = None,
     error: str | None = None,
+    selected: Collection[str] = (),
 ) -> RoundView:
     """Return a round as a face shows it.
 
@@ -42,6 +43,7 @@ def round_view(
         events: all events of the round, taken back or not.
         scores: by image, what each scorer said.
         error: a failure that could not be written to the store.
+        selected: images whose files tell how they were chosen among candidates.
     """
     stand = derive.standing(events)
     feedback = feedback_of(record.size, stand)
@@ -56,9 +58,12 @@ def round_view(
     elif error is not None:
         status = "failed"
     views = [
-        CandidateView(c.id, c.position, c.origin, c.latent, c.image, (scores or {}).get(c.image or "", {}), labels.get(c.position))
+        CandidateView(
+            c.id, c.position, c.origin, c.latent, c.image, (scores or {}).get(c.image or "", {}), labels.get(c.position),
+            selected=c.image in selected,
+        )
         for c in candidates
-    ]
+    ]  # fmt: skip
     return RoundView(
         study=study.id,
         index=record.index,

@@ -78,8 +78,9 @@ class Room:
             events.setdefault(event.round, []).append(event)
         images = [c.image for some in candidates.values() for c in some if c.image]
         scores = self._scores(images, study.settings["prompt"])
+        selected = self._selected(study, images)
         return [
-            round_view(study, r, candidates[r.id], events.get(r.id, []), scores, self.unsaved.get(r.id))
+            round_view(study, r, candidates[r.id], events.get(r.id, []), scores, self.unsaved.get(r.id), selected)
             for r in records
         ]
 
@@ -92,7 +93,14 @@ class Room:
         images = [c.image for c in snapshot.candidates if c.image]
         scores = self._scores(images, snapshot.study.settings["prompt"])
         error = self.unsaved.get(snapshot.round.id)
-        return round_view(snapshot.study, snapshot.round, snapshot.candidates, (*snapshot.events, event), scores, error)
+        selected = self._selected(snapshot.study, images)
+        return round_view(snapshot.study, snapshot.round, snapshot.candidates, (*snapshot.events, event), scores, error, selected)
+
+    def _selected(self, study: StudyRecord, images: list[str]) -> set[str]:
+        """Images whose files tell how they were chosen; a branch may share some with a parent whose selection was another."""
+        if not study.settings.get("selection") and study.parent is None:
+            return set()
+        return {image for image in images if self.blobs.has_selection(image)}
 
     def _scores(self, images: list[str], prompt: str) -> dict[str, dict[str, float]]:
         scores: dict[str, dict[str, float]] = {}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from lib_rankopt.hosts.base import GenerationRequest, Host
     from lib_rankopt.scorers.base import Scorer
+    from lib_rankopt.selection.record import SelectionRecord
     from lib_rankopt.store.records import RoundRecord, RoundState
     from lib_rankopt.studies.views import (
         Answer,
@@ -325,6 +326,17 @@ class StudyService:
         if not self._room.blobs.exists(path):
             raise NotFoundError(f"There is no image '{image}'.")
         return path
+
+    def selection(self, image: str) -> SelectionRecord:
+        """Return how an image was chosen among candidates while they were sampled.
+
+        Raises:
+            InvalidInputError: no hash. NotFoundError: there is no such image, or it was not chosen so. StoreError: it cannot be read.
+        """
+        record = self._room.blobs.load_selection(image)
+        if record is None:
+            raise NotFoundError(f"Image {image[:12]}… was not chosen among candidates, or its file does not say how.")
+        return record
 
     def latent(self, latent: str) -> Tensor:
         """Return a latent by its hash: float32 ``[C, h, w]``.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.hosts.base import GenerationRequest
+from lib_rankopt.selection import settings as selection_settings
 from lib_rankopt.studies.init_image import fitted
 from lib_rankopt.studies.views import StudySettings
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lib_rankopt.hosts.base import Host
+    from lib_rankopt.selection.settings import Selection
     from lib_rankopt.store import BlobStore
     from lib_rankopt.store.records import StudyRecord
 
@@ -75,13 +77,15 @@ def resolve(settings: StudySettings, host: Host, blobs: BlobStore) -> StudySetti
         scheduler=settings.scheduler or own.scheduler,
         cfg_scale=float(settings.cfg_scale or own.cfg_scale),
         seed=secrets.randbelow(SEED_LIMIT) if settings.seed == -1 else settings.seed,
+        selection=selection.to_dict() if (selection := selection_of(settings)) else {},
     )
     if not 1.0 <= resolved.cfg_scale <= 30.0:
         raise InvalidInputError(f"cfg_scale is {settings.cfg_scale}; use a number from 1 to 30, or 0 for the model's own.")
     for side in ("width", "height"):
         if getattr(resolved, side) % 8:
             raise InvalidInputError(f"{side} is {getattr(resolved, side)}; it must be a multiple of 8.")
-    pinned = host.pin(request(resolved, seeds=(resolved.seed,), init_image=start_of(resolved, blobs)))
+    latents = _some_latent(resolved, host) if resolved.selection else None
+    pinned = host.pin(request(resolved, (resolved.seed,), latents, init_image=start_of(resolved, blobs)))
     apart = {name: value for name in _APART if (value := getattr(pinned, name)) is not None}
     return replace(
         resolved,
@@ -89,6 +93,38 @@ def resolve(settings: StudySettings, host: Host, blobs: BlobStore) -> StudySetti
         negative_prompt=pinned.negative_prompt,
         host_settings={**pinned.extra, **apart},
     )
+
+
+def selection_of(settings: StudySettings) -> Selection | None:
+    """Return how a study's images are chosen among candidates, ``None`` for plain runs.
+
+    Raises:
+        InvalidInputError: a value that no selection has, or a path: a study's images each go their own.
+    """
+    if not settings.selection:
+        return None
+    selection = selection_settings.from_dict(settings.selection)
+    if selection.path:
+        raise InvalidInputError("A study's selection takes no path: each of its images is chosen anew. Leave the path out.")
+    return selection
+
+
+def unattended(settings: StudySettings) -> StudySettings:
+    """Return the settings with nobody asked while images are made: where a person picks, the scorer does, or there is no selection.
+
+    The scorer judges finished images (best-of-n), because what a person's own looks are worth to it, nobody has said.
+    """
+    selection = selection_of(settings)
+    if selection is None or selection.policy != "human":
+        return settings
+    if not selection.scorer:
+        return replace(settings, selection={})
+    return replace(settings, selection=replace(selection, policy="best-of-n", at=()).to_dict())
+
+
+def _some_latent(settings: StudySettings, host: Host) -> Tensor:
+    """A latent like those of the rounds: candidates that all start from it need noise to differ by, which the host is to check."""
+    return host.initial_noise((settings.seed,), host.latent_shape(settings.width, settings.height, settings.model or None))
 
 
 def start_of(settings: StudySettings, blobs: BlobStore) -> Image.Image | None:
@@ -128,6 +164,7 @@ def request(
         notes=notes,
         init_image=init_image,
         denoising_strength=settings.denoising_strength,
+        selection=selection_of(settings),
         extra=extra,
         **known,
     )
@@ -152,6 +189,11 @@ def recipe(settings: StudySettings, model_sha256: str) -> str:
     """Return the hash of all that decides about an image besides its latent and noise seed."""
     left_out = _NOT_PIXELS if settings.init_image else (*_NOT_PIXELS, *_REPAINTING)
     values = {name: value for name, value in asdict(settings).items() if name not in left_out}
+    # Only what decides about an image: how long a person is waited for, and how many run at once, does not. Without a selection there is
+    # no entry, as in the recipes of images that are older than selections.
+    del values["selection"]
+    if selection := selection_of(settings):
+        values["selection"] = selection.parameters()
     values["model_sha256"] = model_sha256
     return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -202,7 +244,7 @@ def _check(settings: StudySettings) -> None:
     for name in _TEXTS:
         if not isinstance(getattr(settings, name), str):
             raise InvalidInputError(f"{name} is {getattr(settings, name)!r}; use a name.")
-    for name in ("optimizer_settings", "host_settings"):
+    for name in ("optimizer_settings", "host_settings", "selection"):
         _check_options(name, getattr(settings, name))
 
 

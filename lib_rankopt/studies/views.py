@@ -33,6 +33,10 @@ class StudySettings:
     optimizer: str = field(default="rank_step", metadata={"help": "How rankings become the next round's latents."})
     optimizer_settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "Options of the optimiser."})
     host_settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "Host-specific values."})
+    selection: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={"help": "How each image is chosen among candidates while they are sampled (policy, pool, scorer …); empty: it is not."},
+    )
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class CandidateView:
-    """One candidate. ``image`` and ``latent`` are content hashes (sha256 hex), ``image`` is ``None`` until it is finished."""
+    """One candidate. ``image`` and ``latent`` are content hashes (sha256 hex), ``image`` is ``None`` until it is finished.
+
+    ``selected``: its file tells how it was chosen among candidates while they were sampled.
+    """
 
     id: str
     index: int
@@ -68,6 +75,7 @@ class CandidateView:
     image: str | None = None
     scores: dict[str, float] = field(default_factory=dict)
     liked: bool | None = None
+    selected: bool = False
 
 
 @dataclass(frozen=True)

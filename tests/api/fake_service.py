@@ -21,6 +21,8 @@ import numpy as np
 from lib_rankopt.api.host_info import HostInfo, OptimizerInfo, OptionInfo
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError
 from lib_rankopt.hosts.base import HostDefaults
+from lib_rankopt.selection import settings as selection_settings
+from lib_rankopt.selection.record import SelectionRecord, from_json
 from lib_rankopt.studies import init_image
 from lib_rankopt.studies.views import (
     Answer,
@@ -90,6 +92,8 @@ class FakeService(FakeState):
             raise InvalidInputError(f"Size {settings.width}×{settings.height}: both must be multiples of 8.")
         if settings.sampler and settings.sampler not in HOST_INFO.samplers:
             raise NotFoundError(f"There is no sampler '{settings.sampler}'. Known: {', '.join(HOST_INFO.samplers)}.")
+        if settings.selection:
+            selection_settings.from_dict(settings.selection)
         with self._lock:
             key = uuid.uuid4().hex[:12]
             self._studies[key] = {
@@ -329,6 +333,13 @@ class FakeService(FakeState):
         if not path.exists():
             raise NotFoundError(f"There is no image {image}.")
         return path
+
+    def selection(self, image: str) -> SelectionRecord:
+        self.image_path(image)
+        path = self.folder / "images" / f"{image}.json"
+        if not path.exists():
+            raise NotFoundError(f"Image {image} was not chosen among candidates.")
+        return from_json(path.read_text())
 
     def latent(self, latent: str) -> FakeTensor:
         if len(latent) < 8:

@@ -8,11 +8,17 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError
+from PIL import Image
+
+from lib_rankopt.errors import ConflictError, GenerationInterrupted, InvalidInputError, NotFoundError
+from lib_rankopt.hosts.picks import PickBoard
+from lib_rankopt.selection import settings as selection_settings
 from lib_rankopt.studies.views import Answer, CandidateView, RoundView
 from tests.api import fake_pictures
+from tests.selection.records import choose
 
 OPEN = ("ready", "interrupted", "failed")
 FAIL = "out of memory"  # a prompt that says so fails after one image
@@ -30,6 +36,7 @@ class FakeState:
         self._version = 0
         self._job: dict[str, Any] = {}
         self._cancel: set[str] = set()
+        self.host = SimpleNamespace(picks=PickBoard())
         (folder / "images").mkdir(parents=True, exist_ok=True)
         file = folder / "studies.json"
         self._studies: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
@@ -143,14 +150,32 @@ class FakeState:
                     job["fraction"] = (number + (step + 1) / 4) / job["total"]
                     job["previews"] = {candidate["id"]: step} if candidate["image"] is None else {}
                     self._bump()
-            data, key = fake_pictures.as_png(fake_pictures.paint(candidate["genes"]))
+            image = fake_pictures.paint(candidate["genes"])
+            data, key = fake_pictures.as_png(image)
             (self.folder / "images" / f"{key}.png").write_bytes(data)
+            try:
+                candidate["selected"] = self._choose(study, image, key)
+            except GenerationInterrupted:
+                with self._lock:
+                    self._finish(study, item, job, "interrupted")
+                return
             with self._lock:
                 candidate["image"] = key
                 job["done"] = number + 1
                 self._save()
         with self._lock:
             self._finish(study, item, job, "ready")
+
+    def _choose(self, study: str, image: Image.Image, key: str) -> bool:
+        """Keep how the image was chosen, where the study asks for that."""
+        settings = self._studies[study]["settings"]
+        if not settings["selection"]:
+            return False
+        selection = selection_settings.from_dict(settings["selection"])
+        request = (settings["prompt"], settings["steps"], 1)
+        record = choose(selection, image, request, self.host.picks, lambda: study in self._cancel)
+        (self.folder / "images" / f"{key}.json").write_text(record.to_json())
+        return True
 
     def _fail(self, study: str, item: dict[str, Any], job: dict[str, Any]) -> None:
         with self._lock:
@@ -170,7 +195,7 @@ class FakeState:
             index=item["index"],
             status=item["status"],
             candidates=tuple(
-                CandidateView(c["id"], i, c["origin"], "f" * 64, c["image"], dict(c["scores"]), c["liked"])
+                CandidateView(c["id"], i, c["origin"], "f" * 64, c["image"], dict(c["scores"]), c["liked"], c.get("selected", False))
                 for i, c in enumerate(item["candidates"])
             ),
             order=tuple(item["order"]),

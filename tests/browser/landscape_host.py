@@ -53,7 +53,9 @@ class LandscapeHost(FakeHost):
                     previews = {index: paint(genes, 24)} if request.preview_every else {}
                     left = (total - index - step / STEPS) * seconds
                     progress(Progress((index + step / STEPS) / total, step, STEPS, index, total, left, previews))
-            yield GeneratedImage(index, paint(genes), latents[index], seed, f"{request.prompt}\nSteps: {request.steps}")
+            image = paint(genes)
+            record = self.choose(request, image, seed, cancel)
+            yield GeneratedImage(index, image, latents[index], seed, f"{request.prompt}\nSteps: {request.steps}", record)
 
     def _genes(self, latent: torch.Tensor) -> list[float]:
         flat = latent.flatten().double()

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,10 @@ from PIL import Image
 from safetensors import safe_open
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
+from lib_rankopt.selection.record import from_json
 from lib_rankopt.store import BlobStore
 from lib_rankopt.store.blobs import image_hash, latent_hash, write_atomically
+from tests.selection.records import halved
 
 
 @pytest.fixture
@@ -220,3 +224,54 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         write_atomically(target, breaks)
     assert target.read_bytes() == b"old"
     assert files(tmp_path) == [target]
+
+
+def test_an_image_keeps_how_it_was_chosen(blobs: BlobStore) -> None:
+    record = halved(8)
+    name = blobs.put_image(an_image(), PARAMETERS, record)
+    assert blobs.has_selection(name)
+    assert blobs.load_selection(name) == record
+    image = blobs.load_image(name)
+    assert (image.info["parameters"], image_hash(image)) == (PARAMETERS, name)
+    assert from_json(image.info["rankopt_selection"]) == record
+
+
+def test_an_image_that_was_not_chosen_says_so(blobs: BlobStore) -> None:
+    name = blobs.put_image(an_image(), PARAMETERS)
+    assert blobs.load_selection(name) is None
+    assert not blobs.has_selection(name)
+    assert not blobs.has_selection("0" * 64)
+    with pytest.raises(NotFoundError):
+        blobs.load_selection("0" * 64)
+    blobs.image_path(name).write_bytes(b"no PNG at all")
+    assert blobs.load_selection(name) is None
+
+
+def test_of_very_many_candidates_fewer_thumbnails_are_kept(blobs: BlobStore) -> None:
+    """Pillow refuses to open a PNG with a text of more than 1 MiB."""
+    large, larger = halved(128), halved(128)
+    large = replace(large, thumbnails=tuple(tuple(one and one + "A" * 5000 for one in names) for names in large.thumbnails))
+    larger = replace(larger, thumbnails=tuple(tuple(one and one + "A" * 50_000 for one in names) for names in larger.thumbnails))
+    name, other = blobs.put_image(an_image(1), "", large), blobs.put_image(an_image(2), "", larger)
+    kept = blobs.load_selection(name)
+    assert kept is not None
+    assert replace(kept, thumbnails=()) == replace(large, thumbnails=())
+    assert [[one is not None for one in names] for names in kept.thumbnails] == [list(look.alive) for look in kept.looks]
+    assert blobs.load_selection(other) == replace(larger, thumbnails=())
+    blobs.load_image(name)
+
+
+@pytest.mark.parametrize(
+    "text", [b"{}", b"[1]", b"[" * 100_000, b'{"steps": Infinity}', b" " * 30_000_000, b"[]"],
+    ids=["empty", "list", "deep", "infinite", "bomb", "nothing"],
+)  # fmt: skip
+def test_a_record_that_is_none_is_said_to_be(blobs: BlobStore, text: bytes) -> None:
+    name = blobs.put_image(an_image(), PARAMETERS, halved(4))
+    path = blobs.image_path(name)
+    data = path.read_bytes()
+    at = data.index(b"zTXt") - 4
+    length = int.from_bytes(data[at : at + 4], "big")
+    body = b"zTXtrankopt_selection\0\0" + zlib.compress(text)
+    path.write_bytes(data[:at] + (len(body) - 4).to_bytes(4, "big") + body + b"\0\0\0\0" + data[at + 12 + length :])
+    with pytest.raises(StoreError, match="cannot be read"):
+        blobs.load_selection(name)

@@ -23,9 +23,12 @@ from lib_rankopt.hosts.base import (
     Progress,
     ProgressCallback,
 )
+from lib_rankopt.hosts.picks import PickBoard
 from lib_rankopt.scorers.base import Scorer, ScorerInfo
+from lib_rankopt.selection.record import SelectionRecord
 from lib_rankopt.studies.service import StudyService
 from lib_rankopt.studies.views import Answer, RoundView, StudySettings
+from tests.selection.records import choose
 
 
 class FakeHost(Host):
@@ -50,6 +53,7 @@ class FakeHost(Host):
         self.fail: dict[int, BaseException] = {}
         self.calls: list[GenerationRequest] = []
         self.model_bytes = b"weights"
+        self.picks = PickBoard()
 
     def samplers(self) -> tuple[str, ...]:
         return ("Euler", "Euler a")
@@ -103,7 +107,15 @@ class FakeHost(Host):
             for step in range(1, self.steps + 1) if progress is not None else ():
                 small = {index: image.resize((8, 8))} if request.preview_every and step == self.steps else {}
                 progress(Progress(index / total, step, self.steps, index, total, 0.1 * (total - index), small))
-            yield GeneratedImage(index, image, latents[index], seed, f"{request.prompt}\nSteps: {request.steps}")
+            record = self.choose(request, image, seed, cancel)
+            yield GeneratedImage(index, image, latents[index], seed, f"{request.prompt}\nSteps: {request.steps}", record)
+
+    def choose(self, request: GenerationRequest, image: Image.Image, seed: int, cancel: threading.Event | None) -> SelectionRecord | None:
+        """Return how an image was chosen, where the request asks for that."""
+        if request.selection is None:
+            return None
+        stopped = cancel.is_set if cancel is not None else lambda: False
+        return choose(request.selection, image, (request.prompt, request.steps, seed), self.picks, stopped)
 
     def _pause(self, cancel: threading.Event | None) -> None:
         until = time.monotonic() + self.seconds

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -10,9 +12,11 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from lib_rankopt.api.context import SERVICE, StudyService
 from lib_rankopt.api.guard import GuardedRoute, UploadRoute
-from lib_rankopt.api.schemas import REFUSALS, Uploaded, gives
-from lib_rankopt.errors import NotFoundError
+from lib_rankopt.api.schemas import REFUSALS, Selection, Uploaded, gives
+from lib_rankopt.errors import NotFoundError, StoreError
 from lib_rankopt.hosts import latent_text
+from lib_rankopt.selection.picture import draw
+from lib_rankopt.selection.record import SelectionRecord
 
 router = APIRouter(prefix="/images", tags=["images"], route_class=GuardedRoute, responses=REFUSALS)
 
@@ -37,8 +41,7 @@ def get_image(
 
     Its content never changes, so a browser may keep it for good.
     """
-    if not HASH.fullmatch(image):
-        raise NotFoundError(f"'{image[:80]}' is not an image's hash: 64 hexadecimal digits are.")
+    _check_hash(image)
     headers = {
         "ETag": f'"{image}{latent or ""}"',
         "Cache-Control": "private, max-age=31536000, immutable",
@@ -54,3 +57,38 @@ def get_image(
         whole = latent_text.into_png(path.read_bytes(), service.latent(latent))
         return Response(whole, media_type="image/png", headers=headers)
     return FileResponse(path, media_type="image/png", headers=headers)
+
+
+@router.get("/{image}/selection", responses=gives(Selection))
+def get_selection(image: str, service: StudyService = SERVICE) -> Response:
+    """How an image was chosen among candidates while they were sampled: scores, who came from whom, model evaluations."""
+    record = replace(_record(image, service), thumbnails=())
+    try:
+        text = record.to_json()
+    except ValueError as error:
+        raise StoreError(f"The record of image {image[:12]}… holds numbers that JSON has not.") from error
+    return Response(text, media_type="application/json", headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+
+
+@router.get("/{image}/selection.png", response_class=Response)
+def get_selection_picture(image: str, service: StudyService = SERVICE) -> Response:
+    """The same as a picture: looks from left to right, candidates from top to bottom, the path of the image in gold."""
+    file = io.BytesIO()
+    draw(_record(image, service)).save(file, "PNG", compress_level=4)
+    headers = {
+        "Cache-Control": "private, max-age=600",  # the record never changes, the drawing may with a newer version
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(file.getvalue(), media_type="image/png", headers=headers)
+
+
+def _check_hash(image: str) -> None:
+    if not HASH.fullmatch(image):
+        raise NotFoundError(f"'{image[:80]}' is not an image's hash: 64 hexadecimal digits are.")
+
+
+def _record(image: str, service: StudyService) -> SelectionRecord:
+    _check_hash(image)
+    record: SelectionRecord = service.selection(image)
+    return record
