@@ -13,6 +13,7 @@ def register() -> None:
     """Add our callbacks."""
     exchange = webui.Exchange(webui.service)
     script_callbacks.on_ui_settings(webui.settings)
+    script_callbacks.on_before_ui(webui.before_ui)
     script_callbacks.on_after_component(exchange.after_component)
     script_callbacks.on_ui_tabs(lambda: webui.tabs(exchange))
     script_callbacks.on_app_started(webui.app_started)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from modules import sd_samplers_common
+from modules import sd_models, sd_samplers_common, shared
 from torch import Tensor
 
 from lib_rankopt.diffusion import kdiffusion
@@ -88,6 +88,7 @@ class SamplerHook:
         return self._run(noise, lambda noise: original(p, x, noise, *more, **named))
 
     def _run(self, own: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor:
+        checkpoint = getattr(shared.sd_model, "sd_checkpoint_info", None)
         try:
             noise = self._noise = PoolNoise(self._p.rng, self._seeds, own, self._scale)
             with self._hooked(noise):
@@ -98,11 +99,15 @@ class SamplerHook:
         self._chooser.left_out(failure)
         if self._noise is not None:
             self._noise.chosen(0)
+        if getattr(shared.sd_model, "sd_checkpoint_info", None) != checkpoint:  # the refiner had come already
+            with sd_models.SkipWritingToConfig():
+                sd_models.reload_model_weights(info=checkpoint)
+            self._sampler.model_wrap_cfg.model_wrap = None
         return plain(own)
 
     @contextlib.contextmanager
     def _hooked(self, noise: PoolNoise) -> Iterator[None]:
-        sampler, sampling = self._sampler, kdiffusion.module()
+        sampler, sampling = self._sampler, _sampling()
         function, before = sampler.func, sampling.torch
 
         @functools.wraps(function)  # the webui reads the signature
@@ -131,7 +136,7 @@ class SamplerHook:
         run = SamplerRun(name, steps, named.get("eta"), named.get("s_churn") or 0.0, equal_start=noise.is_equal)
 
         def part(pool: PoolRun, launch: Launch) -> Tensor:
-            kdiffusion.module().torch = noise.inside(launch.rows)
+            _sampling().torch = noise.inside(launch.rows)
             more = dict(named)
             if self._sigmas is not None:
                 more["noise_sampler"] = noise.tree(launch.rows, x, self._sigmas)
@@ -139,7 +144,8 @@ class SamplerHook:
             return function(PartModel(self._sampler, launch, self._note), x[list(launch.rows)], *rest, **more)
 
         try:
-            at_once = self._chooser.selection.at_once or len(x)
+            # with a refiner there are no parts: it would come for the second one before its time, with the whole model
+            at_once = 0 if self._refines else self._chooser.selection.at_once or len(x)
             while (found := self._chosen(run, noise, part, at_once, x.device)) is None:
                 at_once = max(1, min(at_once, len(x)) // 2)
                 log.warning("out of memory; going on with %d candidates at once", at_once)
@@ -161,7 +167,7 @@ class SamplerHook:
             try:
                 _, latent = pool.sample(functools.partial(part, pool), at_once)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or min(at_once, len(self._seeds)) == 1:
+                if not is_out_of_memory(error) or min(at_once, len(self._seeds)) <= 1:
                     raise
             else:
                 record = judging.record(pool, self._seeds)
@@ -174,6 +180,10 @@ class SamplerHook:
         release(device)
         return None
 
+    @property
+    def _refines(self) -> bool:
+        return getattr(self._p, "refiner_checkpoint_info", None) is not None
+
     def _note(self, rows: Sequence[int]) -> None:
         self._asked = rows[0]
 
@@ -184,16 +194,22 @@ class SamplerHook:
 
 
 def _step(pool: PoolRun, launch: Launch, told: Callable[[dict[str, Any]], None], values: dict[str, Any]) -> None:
-    launch.callback(int(values["i"]), values["x"], values["denoised"])
+    if values["denoised"] is not None:  # UniPC has none in its last step
+        launch.callback(int(values["i"]), values["x"], values["denoised"])
     told({**values, ROW: next((place for place, row in enumerate(launch.rows) if row in pool.rows), None)})
 
 
 def _other_part() -> Callable[[], None]:
     """Another part of the pool goes on; returns what brings back the noise of this one."""
-    sampling = kdiffusion.module()
+    sampling = _sampling()
     mine = sampling.torch
 
     def back() -> None:
         sampling.torch = mine
 
     return back
+
+
+def _sampling() -> Any:
+    """k-diffusion's module, whose ``torch`` the webui replaces to make noise by seed."""
+    return kdiffusion.module()

@@ -35,8 +35,8 @@ def picks() -> PickBoard:
     return surroundings.kept("picks", PickBoard)
 
 
-def check(selection: Selection, sampler: str, steps: int, eta: float | None, seed: int, equal_start: bool) -> None:
-    """Check before a run what does not need it.
+def check(selection: Selection, sampler: str, steps: int, eta: float | None, seed: int, equal_start: bool, churn: float = 0.0) -> None:
+    """Check before a run what does not need it; the webui's options say ``eta`` and ``churn`` where the run does not.
 
     Raises:
         RankOptError: the scorer is missing, or the sampler or the steps do not suit the policy; says what to use instead.
@@ -48,7 +48,7 @@ def check(selection: Selection, sampler: str, steps: int, eta: float | None, see
         return
     option = "eta_ddim" if function.startswith(("ddim", "plms", "unipc")) else "eta_ancestral"
     noise = getattr(shared.opts, option, None) if eta is None else eta
-    run = SamplerRun(function, steps, noise, getattr(shared.opts, "s_churn", 0.0), equal_start)
+    run = SamplerRun(function, steps, noise, churn or getattr(shared.opts, "s_churn", 0.0), equal_start)
     policy_of(selection, run, seeds_of(selection, seed))
 
 
@@ -162,8 +162,9 @@ class Selecting:
     def left_out(self, error: Exception) -> None:
         if self._is_round:
             raise error
-        log.warning("candidate selection is left out: %s", error, exc_info=not isinstance(error, RankOptError))
-        said = str(error) if isinstance(error, RankOptError) else f"{type(error).__name__}: {error}"
+        is_known = isinstance(error, RankOptError)
+        log.warning("candidate selection is left out: %s", error, exc_info=None if is_known else error)
+        said = str(error) if is_known else f"{type(error).__name__}: {error}"
         self._p.comment(f"Candidate selection was left out: {said}")
         self._forget(_HIRES if self._label == _HIRES else _LABEL)
 
@@ -177,7 +178,7 @@ class Selecting:
         if starts:
             p.init_images = starts[:1]
         selection = self._of_image(int(p.all_seeds[0]))
-        check(selection, p.sampler_name, kept_steps(p), p.eta, int(p.all_seeds[0]), equal_start=False)
+        check(selection, p.sampler_name, kept_steps(p), p.eta, int(p.all_seeds[0]), equal_start=False, churn=p.s_churn or 0.0)
 
     def _of_image(self, seed: int) -> Selection:
         asked = self._asked
