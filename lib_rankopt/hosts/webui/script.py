@@ -8,7 +8,7 @@ from modules import scripts
 
 from lib_rankopt.errors import NotFoundError, RankOptError
 from lib_rankopt.hosts.webui import saving, selection_values, start
-from lib_rankopt.hosts.webui.selection import Selecting
+from lib_rankopt.hosts.webui.selection import Selecting, forget, say_left_out
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,12 +93,13 @@ class CandidateSelectionScript(scripts.Script):
 
     def process(self, p: Any, *args: Any) -> None:
         """Seeds and prompts of all images are known."""
-        vars(p).pop(SELECTING, None)  # X/Y/Z plot copies the object of its last run
+        vars(p).pop(SELECTING, None)  # img2img's batches have one object for all runs
+        forget(p)  # X/Y/Z plot copies it for each of its images, but not the parameters in it
         run = getattr(p, RUN, None)
         try:
             found = (run.request.selection, False) if run else selection_values.read(args, getattr(p, selection_values.AXES, {}))
         except RankOptError as error:
-            p.comment(f"Candidate selection was left out: {error}")
+            say_left_out(p, error)
             return
         if found is None or found[0] is None:
             return

@@ -97,7 +97,7 @@ class Selecting:
         """Write what will be known of the image into its parameters; called with its seed and before its noise is used."""
         self._p, self.record = p, None
         self.selection = self._of_image(int(p.seeds[0]))
-        self._forget()
+        forget(self._p)
         for name, value in self.selection.parameters().items():
             p.extra_generation_params[name] = value
 
@@ -154,7 +154,7 @@ class Selecting:
         saving.note_record(p, record)
 
     def stopped(self, seed: int) -> None:
-        self._forget()
+        forget(self._p)  # whole images alone were chosen
         self.record = None
         if self._label == _LABEL:
             self._take(seed)
@@ -162,11 +162,8 @@ class Selecting:
     def left_out(self, error: Exception) -> None:
         if self._is_round:
             raise error
-        is_known = isinstance(error, RankOptError)
-        log.warning("candidate selection is left out: %s", error, exc_info=None if is_known else error)
-        said = str(error) if is_known else f"{type(error).__name__}: {error}"
-        self._p.comment(f"Candidate selection was left out: {said}")
-        self._forget(_HIRES if self._label == _HIRES else _LABEL)
+        say_left_out(self._p, error)
+        forget(self._p, self._label)
 
     # -- the image
     def _check(self, p: Any) -> None:
@@ -190,11 +187,19 @@ class Selecting:
         self._p.seeds = [seed]
         self._p.all_seeds[self._p.iteration] = seed
 
-    def _forget(self, label: str = _LABEL) -> None:
-        """Take away what the image before this one, or a pass that failed, has left in the parameters."""
-        entries = self._p.extra_generation_params
-        for name in [name for name in entries if name.startswith(label)]:
-            del entries[name]
+
+def forget(p: Any, label: str = _LABEL) -> None:
+    """Take away what an image or a run before this one, or a pass that failed, has left in the parameters."""
+    entries = p.extra_generation_params
+    for name in [name for name in entries if name == label or name.startswith(f"{label} ")]:
+        del entries[name]
+
+
+def say_left_out(p: Any, error: Exception) -> None:
+    """Say below the images, and in the log for who uses the API, why they were made plainly."""
+    is_known = isinstance(error, RankOptError)
+    log.warning("candidate selection is left out: %s", error, exc_info=None if is_known else error)
+    p.comment(f"Candidate selection was left out: {error if is_known else f'{type(error).__name__}: {error}'}")
 
 
 def _of_image(value: str) -> Any:
