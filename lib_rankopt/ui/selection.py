@@ -73,19 +73,17 @@ def _main(name: str) -> dict[str, Any]:
 def _more(name: str, is_img2img: bool) -> dict[str, Any]:
     usual = Selection()
     with gr.Row():
-        at = gr.Textbox("", label="Compare after", placeholder="25% 50%; empty: as the policy does", elem_id=f"{name}_at")
-        every = gr.Slider(1, 150, usual.every, step=1, label="Compare every … steps (greedy, resample)", elem_id=f"{name}_every")
-        start = gr.Slider(0, 1, usual.start, step=0.05, label="First after this share of the steps", elem_id=f"{name}_start")
+        at = gr.Textbox("", label="Compare after", lines=1, placeholder="such as 25% 50%", elem_id=f"{name}_at")
+        every = gr.Slider(1, 150, usual.every, step=1, label="Every … steps (greedy, resample)", elem_id=f"{name}_every")
+        start = gr.Slider(0, 1, usual.start, step=0.05, label="First after (share)", elem_id=f"{name}_start")
     with gr.Row():
         potential = gr.Dropdown(list(POTENTIALS), value=usual.potential, label="Potential (resample)", elem_id=f"{name}_potential")
         strength = gr.Number(usual.strength, label="Strength (resample)", elem_id=f"{name}_strength")
-        threshold = gr.Slider(0, 1, usual.threshold, step=0.05, label="Resample below (resample)", elem_id=f"{name}_threshold")
+        threshold = gr.Slider(0, 1, usual.threshold, step=0.05, label="Threshold (resample)", elem_id=f"{name}_threshold")
     with gr.Row():
-        decoder = gr.Dropdown(list(DECODERS), value=usual.decoder, label="Decoder of predictions", elem_id=f"{name}_decoder")
-        at_once = gr.Slider(
-            0, 128, usual.at_once, step=1, label="Candidates per model call at most (0: all)", elem_id=f"{name}_at_once"
-        )
-        wait = gr.Slider(1, 3600, usual.wait_seconds, step=1, label="Seconds to wait for you (human)", elem_id=f"{name}_wait")
+        decoder = gr.Dropdown(list(DECODERS), value=usual.decoder, label="Decoder", elem_id=f"{name}_decoder")
+        at_once = gr.Slider(0, 128, usual.at_once, step=1, label="At once (0: all)", elem_id=f"{name}_at_once")
+        wait = gr.Slider(1, 3600, usual.wait_seconds, step=1, label="Wait seconds (human)", elem_id=f"{name}_wait")
     hires = gr.Checkbox(usual.hires, label="Also in the Hires. fix pass", visible=not is_img2img, elem_id=f"{name}_hires")
     return {
         "at": at, "every": every, "start": start, "potential": potential, "strength": strength, "threshold": threshold,
