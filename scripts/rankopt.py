@@ -5,13 +5,15 @@ from threading import Thread
 from modules import script_callbacks
 
 from lib_rankopt.ui import webui
-from lib_rankopt.ui.webui import RankOptimize  # noqa: F401  (the webui looks for scripts among this file's names)
+from lib_rankopt.ui.selection import CandidateSelection  # noqa: F401  (the webui looks for scripts among this file's names)
+from lib_rankopt.ui.webui import RankOptimize  # noqa: F401
 
 
 def register() -> None:
     """Add our callbacks."""
     exchange = webui.Exchange(webui.service)
     script_callbacks.on_ui_settings(webui.settings)
+    script_callbacks.on_before_ui(webui.before_ui)
     script_callbacks.on_after_component(exchange.after_component)
     script_callbacks.on_ui_tabs(lambda: webui.tabs(exchange))
     script_callbacks.on_app_started(webui.app_started)

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from lib_rankopt import api
 from lib_rankopt.api.host_info import describe_host
-from lib_rankopt.hosts.webui import exchange, saving, script, start, surroundings
+from lib_rankopt.hosts.webui import exchange, saving, script, start, surroundings, xyz
 from lib_rankopt.hosts.webui.host import WebuiHost
 from lib_rankopt.ui import compat
 from lib_rankopt.ui.exchange import TAB, Exchange
@@ -97,9 +97,14 @@ class RankOptimize(script.RankOptimizeScript):
         return service().latent(name)
 
 
+def before_ui() -> None:
+    """Add what the webui's own scripts show of us."""
+    xyz.add_axes()
+
+
 def before_image_saved(params: Any) -> None:
     """Add what our images carry."""
-    saving.add_latent(params)
+    saving.add_chunks(params)
 
 
 def settings() -> None:

@@ -383,7 +383,7 @@ def test_saved_images_of_ours_carry_their_latent_and_others_do_not(
 
     def save(p: Any, image: Any, name: str = "a.png") -> None:
         saved.append(SimpleNamespace(p=p, image=image, filename=name, pnginfo={"parameters": "as it was"}))
-        saving.add_latent(saved[-1])
+        saving.add_chunks(saved[-1])
 
     monkeypatch.setattr(webui.processing, "save_image", save)
     images = list(host.generate(request_of(seeds=SEEDS, batch_size=2)))
@@ -406,7 +406,7 @@ def test_an_image_from_a_start_latent_carries_it_on(webui: Any, host: Any, monke
 
     def save(p: Any, image: Any) -> None:
         saved.append(SimpleNamespace(p=p, image=image, filename="a.png", pnginfo={}))
-        saving.add_latent(saved[-1])
+        saving.add_chunks(saved[-1])
 
     monkeypatch.setattr(webui.processing, "save_image", save)
     latent = torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(8)).half().float()

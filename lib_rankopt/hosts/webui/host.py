@@ -29,6 +29,9 @@ from lib_rankopt.hosts.webui import options, probes
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lib_rankopt.hosts.picks import PickBoard
+    from lib_rankopt.selection.settings import Selection
+
 _FACTOR = 8  # pixels per element of a latent
 _SIZES = {"sdxl": 1024, "sd3": 1024}
 
@@ -99,6 +102,8 @@ class WebuiHost(Host):
         options.check(request.extra)
         shape = self.latent_shape(request.width, request.height, request.model)
         check_latents(request.latents, len(request.seeds), shape)
+        if request.selection is not None:
+            self._check_selection(request, request.selection)
 
     def pin(self, request: GenerationRequest) -> GenerationRequest:
         return options.pinned(super().pin(request))
@@ -112,8 +117,25 @@ class WebuiHost(Host):
         self.validate(request)
         return self._images(request, progress, cancel)
 
+    @property
+    def picks(self) -> PickBoard:
+        """Where runs ask a person."""
+        from lib_rankopt.hosts.webui import selection
+
+        return selection.picks()
+
     def lora_dir(self) -> Path | None:
         return Path(shared.cmd_opts.lora_dir)
+
+    @staticmethod
+    def _check_selection(request: GenerationRequest, wanted: Selection) -> None:
+        from lib_rankopt.hosts.webui import selection
+
+        steps = request.steps
+        if request.init_image is not None:
+            steps = int(min(request.denoising_strength, 0.999) * steps) + 1
+        for seed in request.seeds:
+            selection.check(wanted, request.sampler, steps, request.eta, seed, equal_start=request.latents is not None)
 
     def _images(
         self, request: GenerationRequest, progress: ProgressCallback | None, cancel: threading.Event | None

@@ -21,6 +21,7 @@ class PresetFirstNoise:
         latents: ``[B, C, h, w]``, unit variance; ``None`` keeps the seeds' own noise.
 
     Attributes:
+        base: as given.
         first: what was given as first noise, float32 on the CPU; ``None`` before that.
 
     Raises:
@@ -34,18 +35,23 @@ class PresetFirstNoise:
                 f"The latents are {tuple(latents.shape)}, but the webui makes {shape} now: the model has other latents than the study's, "
                 "or another extension changed size or batch."
             )
-        self._base = base
+        self.base = base
         self._latents = latents
         self.first: Tensor | None = None
         self._images = 0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._base, name)
+        return getattr(self.base, name)
+
+    @property
+    def is_preset(self) -> bool:
+        """Whether the first noise is another than the seeds' own."""
+        return self._latents is not None
 
     def next(self) -> Tensor:
         """Return the next noise of the batch, ``[B, C, h, w]`` on the webui's device."""
-        is_first = self._base.is_first
-        noise: Tensor = self._base.next()
+        is_first = self.base.is_first
+        noise: Tensor = self.base.next()
         if not is_first:
             return noise
         if self._latents is not None:
@@ -53,6 +59,11 @@ class PresetFirstNoise:
         with torch.inference_mode(False):  # Forge samples in inference mode; what is made in it cannot be changed outside
             self.first = noise.detach().float().cpu().clone()
         return noise
+
+    def chosen(self, latent: Tensor) -> None:
+        """Note that the image of the batch was made from this noise, ``[1, C, h, w]``, which was chosen among others."""
+        with torch.inference_mode(False):
+            self.first = latent.detach().float().cpu().clone()
 
     def of_next_image(self) -> Tensor | None:
         """Return the first noise of one image after the other, in the batch's order; ``None`` where there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -39,6 +40,14 @@ def parameter_of_each(values: list[str]) -> Any:
     if len(set(values)) == 1:
         return values[0]
     return values if optional("modules.sd_schedulers") else None
+
+
+def sampler_function(name: str) -> str | None:
+    """Name of the function behind a sampler; ``None`` where this webui keeps it otherwise."""
+    constructor = optional("modules.sd_samplers").all_samplers_map[name].constructor
+    found = inspect.signature(constructor).parameters.get("funcname")
+    default = None if found is None else found.default
+    return default if isinstance(default, str) else getattr(default, "__name__", None)
 
 
 def waiting_checkpoint(model_data: Any) -> Any:

@@ -18,10 +18,13 @@ from lib_rankopt.hosts.base import GeneratedImage, GenerationRequest, Progress
 from lib_rankopt.hosts.reporter import Reporter
 from lib_rankopt.hosts.webui import options, probes, saving
 from lib_rankopt.hosts.webui.noise import PresetFirstNoise
-from lib_rankopt.hosts.webui.script import RUN
+from lib_rankopt.hosts.webui.pools import ROW
+from lib_rankopt.hosts.webui.script import RUN, SELECTING
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from lib_rankopt.selection.record import SelectionRecord
 
 log = logging.getLogger("rankopt.hosts")
 
@@ -130,7 +133,7 @@ class WebuiRun:
     def _process_all(self) -> None:
         """Run the pipeline, again with half the batch where memory ran out, until every image is there or the run was stopped."""
         first, total = 0, self._reporter.total
-        size = min(self.request.batch_size, total)
+        size = 1 if self.request.selection else min(self.request.batch_size, total)  # one pool at a time
         while first < total and not self._stopped:
             size = min(size, total - first)
             # img2img encodes its image for whole batches, so a smaller last one is a run of its own
@@ -269,22 +272,30 @@ class WebuiRun:
             )
             self._reporter.done += 1
             self._reporter.report(0, p.steps, p.steps)
-            seed = self.request.seeds[index]
-            self._items.put(GeneratedImage(index, image.convert("RGB"), self._noise.first[place], seed, text))
+            record = self._record(p)
+            seed = int(p.seeds[place])
+            self._items.put(GeneratedImage(index, image.convert("RGB"), self._noise.first[place], seed, text, record))
+
+    @staticmethod
+    def _record(p: Any) -> SelectionRecord | None:
+        selecting = getattr(p, SELECTING, None)
+        return selecting.record if selecting else None
 
     def _step(self, values: dict[str, Any], steps: int) -> None:
         if self._stopped:
             shared.state.interrupt()
         step = int(values["i"]) + 1
-        self._reporter.report(len(self._batch), step, steps, self._previews(values["denoised"], step, steps))
+        row = values.get(ROW, 0)  # of a pool's
+        denoised = values["denoised"][row:] if row is not None else ()
+        self._reporter.report(len(self._batch), step, steps, self._previews(denoised, step, steps))
 
     def _previews(self, denoised: Any, step: int, steps: int) -> dict[int, Image.Image]:
         every = self.request.preview_every
         if not every or step % every or step >= steps:
             return {}
         found = {}
-        for row, index in enumerate(self._batch[: len(denoised)]):
-            image = sd_samplers_common.single_sample_to_image(denoised[row], _CHEAP_PREVIEW).convert("RGB")
+        for latent, index in zip(denoised, self._batch, strict=False):
+            image = sd_samplers_common.single_sample_to_image(latent, _CHEAP_PREVIEW).convert("RGB")
             image.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
             found[index] = image
         return found

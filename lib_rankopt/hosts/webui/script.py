@@ -1,4 +1,4 @@
-"""The always-visible script through which a run of ours reaches into the webui's processing; idle for every other run."""
+"""The always-visible scripts through which we reach into the webui's processing; idle while they are switched off."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from modules import scripts
 
-from lib_rankopt.errors import NotFoundError
-from lib_rankopt.hosts.webui import saving, start
+from lib_rankopt.errors import NotFoundError, RankOptError
+from lib_rankopt.hosts.webui import saving, selection_values, start
+from lib_rankopt.hosts.webui.selection import Selecting, forget, say_left_out
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Our run is an attribute of the processing object, so that no other run of the webui can meet it.
+# Our runs are attributes of the processing object, so that no other run of the webui can meet them.
 RUN = "rankopt_run"
+SELECTING = "rankopt_selecting"
 
 
 def runner(is_img2img: bool) -> Any:
@@ -73,3 +75,54 @@ class RankOptimizeScript(scripts.Script):
         if run := getattr(p, RUN, None):
             run.image_is_done(p, pp.image)
         saving.image_is_done(p, pp.image)
+
+
+class CandidateSelectionScript(scripts.Script):
+    """Hands the webui's hooks to the selection of a run, where it is switched on or is asked for by a round of ours.
+
+    Its arguments are those of :data:`lib_rankopt.hosts.webui.selection_values.NAMES`, or a dictionary of them.
+    """
+
+    def title(self) -> str:
+        """Name in the API's list of scripts."""
+        return "Candidate selection"
+
+    def show(self, is_img2img: bool) -> Any:
+        """Take part in txt2img and img2img."""
+        return scripts.AlwaysVisible
+
+    def process(self, p: Any, *args: Any) -> None:
+        """Seeds and prompts of all images are known."""
+        vars(p).pop(SELECTING, None)  # img2img's batches have one object for all runs
+        forget(p)  # X/Y/Z plot copies it for each of its images, but not the parameters in it
+        run = getattr(p, RUN, None)
+        try:
+            found = (run.request.selection, False) if run else selection_values.read(args, getattr(p, selection_values.AXES, {}))
+        except RankOptError as error:
+            say_left_out(p, error)
+            return
+        if found is None or found[0] is None:
+            return
+        selecting = Selecting(found[0], is_round=run is not None, show=found[1])
+        if selecting.run_begins(p):
+            setattr(p, SELECTING, selecting)
+
+    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """The batch's seeds, prompts and generator are what they stay; its noise has not been used."""
+        if selecting := getattr(p, SELECTING, None):
+            selecting.image_begins(p)
+
+    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """The sampler exists; called for each of its passes."""
+        if selecting := getattr(p, SELECTING, None):
+            selecting.sampling_begins(p)
+
+    def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
+        """One image is as it will be saved."""
+        if selecting := getattr(p, SELECTING, None):
+            selecting.image_is_done(p)
+
+    def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+        """All images are there."""
+        if selecting := getattr(p, SELECTING, None):
+            selecting.run_ended(processed)
