@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib_rankopt.hosts import latent_text
 from lib_rankopt.hosts.webui.noise import PresetFirstNoise
+from lib_rankopt.selection import record_text
 
 if TYPE_CHECKING:
     from lib_rankopt.selection.record import SelectionRecord
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 _NOISE = "rankopt_noise"
 _RECORD = "rankopt_record"
 _UNSAVED = "rankopt_unsaved"
-RECORD_CHUNK = "rankopt_selection"
 
 
 def preset(p: Any, noise: PresetFirstNoise) -> None:
@@ -34,7 +34,7 @@ def image_is_done(p: Any, image: Any) -> None:
     latent = noise.of_next_image() if noise is not None else None
     chunks = {} if latent is None else {latent_text.CHUNK: latent_text.encode(latent)}
     if record is not None:
-        chunks[RECORD_CHUNK] = record.to_json()
+        chunks[record_text.CHUNK] = record_text.write(record)
         setattr(p, _RECORD, None)
     if noise is not None or record is not None:
         setattr(p, _UNSAVED, (chunks, image.size))
