@@ -287,8 +287,8 @@ class WebuiRun:
         if self._stopped:
             shared.state.interrupt()
         step = int(values["i"]) + 1
-        row = values.get(ROW, 0)  # of a pool's
-        denoised = values["denoised"][row:] if row is not None else ()
+        row, denoised = values.get(ROW, 0), values["denoised"]  # one of a pool's rows; UniPC has no prediction in its last step
+        denoised = () if row is None or denoised is None else denoised[row:]
         self._reporter.report(len(self._batch), step, steps, self._previews(denoised, step, steps))
 
     def _previews(self, denoised: Any, step: int, steps: int) -> dict[int, Image.Image]:
