@@ -206,7 +206,7 @@ class WebuiRun:
     # -- called from the webui's hooks
     def batch_begins(self, p: Any) -> None:
         """Put our latents in the place of the batch's first noise."""
-        with self._kept_failure():
+        with self.kept_failure():
             first = self._rows.start + p.iteration * p.batch_size
             self._batch = list(range(first, min(first + p.batch_size, self._rows.stop)))
             self._shown = 0
@@ -244,7 +244,7 @@ class WebuiRun:
 
     def sampling_begins(self, p: Any) -> None:
         """Follow the sampler. The hook is on its instance and goes with it; img2img has one sampler for all batches."""
-        with self._kept_failure():
+        with self.kept_failure():
             if p.sampler is self._followed:
                 return
             self._followed, original = p.sampler, p.sampler.callback_state
@@ -261,18 +261,20 @@ class WebuiRun:
 
     def image_is_done(self, p: Any, image: Image.Image) -> None:
         """Hand out a finished image."""
-        with self._kept_failure():
+        with self.kept_failure():
             place = self._shown
             self._shown += 1
             if not self._whole or self._noise is None or self._noise.first is None:
                 return
             index = self._batch[place]
+            record = self._record(p)
+            if self.request.selection is not None and record is None:
+                raise GenerationError(f"image {index + 1} was made without its selection: another extension took over its sampler")
             text = processing.create_infotext(
                 p, p.prompts, p.seeds, p.subseeds, index=place, all_negative_prompts=p.negative_prompts
             )
             self._reporter.done += 1
             self._reporter.report(0, p.steps, p.steps)
-            record = self._record(p)
             seed = int(p.seeds[place])
             self._items.put(GeneratedImage(index, image.convert("RGB"), self._noise.first[place], seed, text, record))
 
@@ -285,8 +287,8 @@ class WebuiRun:
         if self._stopped:
             shared.state.interrupt()
         step = int(values["i"]) + 1
-        row = values.get(ROW, 0)  # of a pool's
-        denoised = values["denoised"][row:] if row is not None else ()
+        row, denoised = values.get(ROW, 0), values["denoised"]  # one of a pool's rows; UniPC has no prediction in its last step
+        denoised = () if row is None or denoised is None else denoised[row:]
         self._reporter.report(len(self._batch), step, steps, self._previews(denoised, step, steps))
 
     def _previews(self, denoised: Any, step: int, steps: int) -> dict[int, Image.Image]:
@@ -301,7 +303,7 @@ class WebuiRun:
         return found
 
     @contextlib.contextmanager
-    def _kept_failure(self) -> Iterator[None]:
+    def kept_failure(self) -> Iterator[None]:
         """Keep what goes wrong in a hook, and stop the run."""
         try:
             yield

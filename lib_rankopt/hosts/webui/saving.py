@@ -23,8 +23,8 @@ def preset(p: Any, noise: PresetFirstNoise) -> None:
     setattr(p, _NOISE, noise)
 
 
-def note_record(p: Any, record: SelectionRecord) -> None:
-    """Let the file of the next image say how it was chosen."""
+def note_record(p: Any, record: SelectionRecord | None) -> None:
+    """Let the file of the next image say how it was chosen; ``None`` where it was not."""
     setattr(p, _RECORD, record)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from modules import scripts
 
-from lib_rankopt.errors import NotFoundError, RankOptError
+from lib_rankopt.errors import NotFoundError
 from lib_rankopt.hosts.webui import saving, selection_values, start
 from lib_rankopt.hosts.webui.selection import Selecting, forget, say_left_out
 
@@ -96,26 +98,27 @@ class CandidateSelectionScript(scripts.Script):
         vars(p).pop(SELECTING, None)  # img2img's batches have one object for all runs
         forget(p)  # X/Y/Z plot copies it for each of its images, but not the parameters in it
         run = getattr(p, RUN, None)
-        try:
-            found = (run.request.selection, False) if run else selection_values.read(args, getattr(p, selection_values.AXES, {}))
-        except RankOptError as error:
-            say_left_out(p, error)
-            return
-        if found is None or found[0] is None:
-            return
-        selecting = Selecting(found[0], is_round=run is not None, show=found[1])
-        if selecting.run_begins(p):
-            setattr(p, SELECTING, selecting)
+        with _or_plainly(p):
+            if run is not None:
+                found = run.request.selection and (run.request.selection, False)
+            else:
+                found = selection_values.read(args, getattr(p, selection_values.AXES, {}))
+            if found:
+                selecting = Selecting(found[0], is_round=run is not None, show=found[1])
+                selecting.run_begins(p)
+                setattr(p, SELECTING, selecting)
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """The batch's seeds, prompts and generator are what they stay; its noise has not been used."""
         if selecting := getattr(p, SELECTING, None):
-            selecting.image_begins(p)
+            with _or_plainly(p):
+                selecting.image_begins(p)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """The sampler exists; called for each of its passes."""
         if selecting := getattr(p, SELECTING, None):
-            selecting.sampling_begins(p)
+            with _or_plainly(p):
+                selecting.sampling_begins(p)
 
     def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
         """One image is as it will be saved."""
@@ -126,3 +129,16 @@ class CandidateSelectionScript(scripts.Script):
         """All images are there."""
         if selecting := getattr(p, SELECTING, None):
             selecting.run_ended(processed)
+
+
+@contextlib.contextmanager
+def _or_plainly(p: Any) -> Iterator[None]:
+    """Where a hook of selection fails, which the webui would only print, make a round fail and other runs go on without selection."""
+    run = getattr(p, RUN, None)
+    try:
+        with run.kept_failure() if run is not None else contextlib.nullcontext():
+            yield
+    except Exception as error:
+        vars(p).pop(SELECTING, None)
+        say_left_out(p, error)
+        forget(p)

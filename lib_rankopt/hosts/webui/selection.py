@@ -81,17 +81,23 @@ class Selecting:
         self._label = _LABEL
 
     # -- the webui's hooks
-    def run_begins(self, p: Any) -> bool:
-        """Let every batch be one image; false where the run has to go on without selection, which its comments then say."""
-        try:
-            self._check(p)
-        except RankOptError as error:
-            self._p = p
-            self.left_out(error)
-            return False
+    def run_begins(self, p: Any) -> None:
+        """Let every batch be one image.
+
+        Raises:
+            RankOptError: the run has to go on without selection; nothing was changed.
+        """
+        if p.subseed_strength:
+            raise InvalidInputError("variations of one seed would all be the same candidate; set the variation strength to 0.")
+        starts = getattr(p, "init_images", None) or []
+        if any(one is not starts[0] for one in starts):
+            raise InvalidInputError("the images of a batch begin from different pictures; repaint one picture at a time.")
+        selection, seed = self._of_image(int(p.all_seeds[0])), int(p.all_seeds[0])
+        check(selection, p.sampler_name, kept_steps(p), p.eta, seed, equal_start=False, churn=p.s_churn or 0.0)
+        if starts:
+            p.init_images = starts[:1]
         total = min(len(p.all_prompts), p.batch_size * p.n_iter)
         p.batch_size, p.n_iter = 1, total
-        return True
 
     def image_begins(self, p: Any) -> None:
         """Write what will be known of the image into its parameters; called with its seed and before its noise is used."""
@@ -146,7 +152,7 @@ class Selecting:
         if self.selection.path:
             del told["Selection score"]  # nothing was judged
         for name, value in told.items():
-            p.extra_generation_params[name.replace(_LABEL, self._label, 1)] = _of_image(value)
+            p.extra_generation_params[name.replace(_LABEL, self._label, 1)] = _entry(value)
         if self._label == _HIRES:
             return
         self.record = record
@@ -156,6 +162,7 @@ class Selecting:
     def stopped(self, seed: int) -> None:
         forget(self._p)  # whole images alone were chosen
         self.record = None
+        saving.note_record(self._p, None)
         if self._label == _LABEL:
             self._take(seed)
 
@@ -166,17 +173,6 @@ class Selecting:
         forget(self._p, self._label)
 
     # -- the image
-    def _check(self, p: Any) -> None:
-        if p.subseed_strength:
-            raise InvalidInputError("variations of one seed would all be the same candidate; set the variation strength to 0.")
-        starts = getattr(p, "init_images", None) or []
-        if any(one is not starts[0] for one in starts):
-            raise InvalidInputError("the images of a batch begin from different pictures; repaint one picture at a time.")
-        if starts:
-            p.init_images = starts[:1]
-        selection = self._of_image(int(p.all_seeds[0]))
-        check(selection, p.sampler_name, kept_steps(p), p.eta, int(p.all_seeds[0]), equal_start=False, churn=p.s_churn or 0.0)
-
     def _of_image(self, seed: int) -> Selection:
         asked = self._asked
         if asked.path and not self._is_round and parse_path(asked.path)[0][1] != seed:
@@ -202,8 +198,8 @@ def say_left_out(p: Any, error: Exception) -> None:
     p.comment(f"Candidate selection was left out: {error if is_known else f'{type(error).__name__}: {error}'}")
 
 
-def _of_image(value: str) -> Any:
-    """An entry of an image's parameters that a grid of several has not."""
+def _entry(value: str) -> Any:
+    """An entry of one image's parameters, which a grid of several has not."""
 
     def entry(use_main_prompt: bool = False, **_: Any) -> str | None:
         return None if use_main_prompt else value
