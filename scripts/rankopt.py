@@ -5,8 +5,8 @@ from threading import Thread
 from modules import script_callbacks
 
 from lib_rankopt.ui import webui
-from lib_rankopt.ui.selection import CandidateSelection  # noqa: F401  (the webui looks for scripts among this file's names)
 from lib_rankopt.ui.webui import RankOptimize  # noqa: F401
+from lib_rankopt.ui.webui_selection import CandidateSelection  # noqa: F401  (the webui looks for scripts among this file's names)
 
 
 def register() -> None:

@@ -148,10 +148,7 @@ class Selecting:
 
     def chosen(self, seed: int, record: SelectionRecord) -> None:
         p = self._p
-        told = record.parameters()
-        if self.selection.path:
-            del told["Selection score"]  # nothing was judged
-        for name, value in told.items():
+        for name, value in record.parameters().items():
             p.extra_generation_params[name.replace(_LABEL, self._label, 1)] = _entry(value)
         if self._label == _HIRES:
             return
