@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -43,6 +42,7 @@ from lib_rankopt.selection.policies import BestOfN, Greedy, Halving, Policy, Res
 from lib_rankopt.selection.pool import Launch, PoolRun
 
 CONTROL = "best of N"
+_FIGURES = ("guide", "held_out", "judge", "right")
 
 
 def policies(n: int, steps: int, seed: int, noisy: bool) -> dict[str, Policy]:
@@ -96,9 +96,9 @@ class Runner:
         seconds = time.perf_counter() - begun
         image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
         log_probability, right = judge_scores(self.judges, [image], prompt)
-        held_out = float(self.held_out.score([image], prompt)[0]) if self.held_out else math.nan
+        held_out = {"held_out": float(self.held_out.score([image], prompt)[0])} if self.held_out else {}
         return {
-            "guide": pool.looks[-1].scores[best], "judge": log_probability, "right": right, "held_out": held_out,
+            "guide": pool.looks[-1].scores[best], "judge": log_probability, "right": right, **held_out,
             "evaluations": pool.evaluated, "seconds": seconds,
         }  # fmt: skip
 
@@ -114,7 +114,7 @@ def summary(results: Sequence[dict[str, Any]], seeds: int) -> dict[str, Any]:
         mine = [one[name] for one in results]
         control = [one[CONTROL] for one in results]
         row: dict[str, Any] = {}
-        for key in ("guide", "held_out", "judge", "right"):
+        for key in (key for key in _FIGURES if key in mine[0]):
             more = [a[key] - b[key] for a, b in zip(mine, control, strict=True)]
             difference = mean_interval([sum(more[i : i + seeds]) / seeds for i in range(0, len(more), seeds)])
             row[key] = sum(one[key] for one in mine) / len(mine)
@@ -151,11 +151,8 @@ def _print(found: dict[str, Any], options: argparse.Namespace) -> None:
     signed: Callable[[tuple[float, float, float]], str] = lambda d: f"{d[0]:+.3f} ({d[1]:+.3f} to {d[2]:+.3f})"  # noqa: E731
     print(f"{found['runs']} runs, {options.sampler}, {options.steps} steps, evaluations of {options.n} images; less best of N, 95 %")
     for name, row in found["policies"].items():
-        print(
-            f"{name:10} guide {row['guide']:6.2f} {signed(row['guide_more'])}  held-out {row['held_out']:6.2f} "
-            f"{signed(row['held_out_more'])}  judge {signed(row['judge_more'])}  all right "
-            f"{row['right']:.3f} {signed(row['right_more'])}  {row['evaluations']:.0f} evaluations, seconds × {row['seconds_ratio']:.2f}"
-        )
+        told = [f"{key} {row[key]:.3f} {signed(row[f'{key}_more'])}" for key in _FIGURES if key in row]
+        print(f"{name:10}", *told, f"{row['evaluations']:.0f} evaluations, seconds × {row['seconds_ratio']:.3f}", sep="  ")
     print(f"peak memory {found['peak_memory_mib']:.0f} MiB")
 
 
