@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lib_rankopt.diffusion.sampling import OnStep
-    from lib_rankopt.hosts.standalone_run import Choosing
+    from lib_rankopt.hosts.standalone_pool import StandalonePool
+    from lib_rankopt.hosts.standalone_run import StandaloneRun
     from lib_rankopt.scorers.base import Scorer
     from lib_rankopt.selection.settings import Selection
 
@@ -177,10 +178,8 @@ class StandaloneHost(Host):
 
         with self._turn(cancel):
             model = self._library.load(request.model, self.device, self.dtype)
-            choosing = self._choosing(request) if request.selection is not None else None
-            images = StandaloneRun(
-                model, self._library.identity(request.model), request, progress, cancel, on_step, choosing
-            ).images()
+            run = StandaloneRun(model, self._library.identity(request.model), request, progress, cancel, on_step)
+            images = run.images() if request.selection is None else self._pool(run, request.selection).images()
         while True:
             # not held while the consumer has the image: one that never comes back must not block the others
             with self._turn(cancel):
@@ -203,14 +202,12 @@ class StandaloneHost(Host):
         for seed in request.seeds:
             policy_of(selection, run, seeds_of(selection, seed))
 
-    def _choosing(self, request: GenerationRequest) -> Choosing:
+    def _pool(self, run: StandaloneRun, selection: Selection) -> StandalonePool:
         from lib_rankopt.diffusion import tiny_decoder
-        from lib_rankopt.hosts.standalone_run import Choosing
+        from lib_rankopt.hosts.standalone_pool import Choosing, StandalonePool
 
-        selection = request.selection
-        assert selection is not None
         scorer = self._scorer(selection.scorer) if selection.scorer and not selection.path else None
-        folder = tiny_decoder.find(self._library.folder, self._library.config(request.model).family)
+        folder = tiny_decoder.find(self._library.folder, run.model.config.family)
         if selection.decoder == "taesd" and folder is None:
             raise ModelError(
                 "TAESD was asked for, but its folder (taesd or taesdxl, as published for diffusers) is not below the models folder: put it "
@@ -220,7 +217,7 @@ class StandaloneHost(Host):
         if folder is not None and selection.decoder in ("auto", "taesd"):
             small = self._tiny.get(folder) or tiny_decoder.load(folder, self.device, self.dtype)
             self._tiny[folder] = small
-        return Choosing(scorer, self.picks, small, self._aside)
+        return StandalonePool(run, selection, Choosing(scorer, self.picks, small, self._aside))
 
     def _scorer(self, name: str) -> Scorer:
         from lib_rankopt import scorers

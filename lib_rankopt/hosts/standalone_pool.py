@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from lib_rankopt.diffusion.memory import is_out_of_memory, release
 from lib_rankopt.diffusion.noise import start_noise
 from lib_rankopt.diffusion.sampling import Step, sample
 from lib_rankopt.errors import GenerationError
+from lib_rankopt.hosts.base import GeneratedImage
 from lib_rankopt.hosts.judging import Judging
 from lib_rankopt.selection.create import SamplerRun, policy_of, seeds_of
 from lib_rankopt.selection.pool import Launch, PoolRun
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from lib_rankopt.diffusion.samplers import Plan
-    from lib_rankopt.hosts.standalone_run import Choosing, StandaloneRun
+    from lib_rankopt.hosts.picks import PickBoard
+    from lib_rankopt.hosts.standalone_run import StandaloneRun
+    from lib_rankopt.scorers.base import Scorer
     from lib_rankopt.selection.record import SelectionRecord
     from lib_rankopt.selection.settings import Selection
 
@@ -44,6 +48,23 @@ class Chosen:
     record: SelectionRecord
 
 
+@dataclass(frozen=True)
+class Choosing:
+    """What a run needs of its host to choose images among candidates.
+
+    Attributes:
+        scorer: ``None`` where only a person chooses.
+        picks: where a person is asked.
+        tiny_decoder: TAESD, which makes pictures of latents; ``None`` without its weights.
+        aside: entered while a person is waited for; lets other requests go before.
+    """
+
+    scorer: Scorer | None
+    picks: PickBoard
+    tiny_decoder: Callable[[Tensor], list[Image.Image]] | None = None
+    aside: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
 def sampler_run(plan: Plan, equal_start: bool) -> SamplerRun:
     """What selection has to know of a planned run."""
     return SamplerRun(plan.sampler.function, plan.steps, plan.eta, equal_start=equal_start, name=plan.sampler.name)
@@ -60,6 +81,21 @@ class StandalonePool:
     def __init__(self, run: StandaloneRun, selection: Selection, choosing: Choosing) -> None:
         self._run, self._selection, self._choosing = run, selection, choosing
         self._at_once = selection.at_once or run.request.batch_size
+
+    def images(self) -> Iterator[GeneratedImage]:
+        """Yield the images in order.
+
+        Raises:
+            As :meth:`choose`.
+        """
+        run = self._run
+        for index in range(len(run.request.seeds)):
+            run.check()
+            found = self.choose(index)
+            run.reporter.done += 1
+            run.reporter.report(0, run.plan.steps, run.plan.steps)
+            text = run.parameters(index, found.seed, {**self._selection.parameters(), **found.record.parameters()})
+            yield GeneratedImage(index, found.image, found.start, found.seed, text, found.record)
 
     def choose(self, index: int) -> Chosen:
         """Make image ``index`` of the request.

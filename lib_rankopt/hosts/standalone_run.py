@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,28 +33,7 @@ from lib_rankopt.hosts.reporter import Reporter
 if TYPE_CHECKING:
     from PIL import Image
 
-    from lib_rankopt.hosts.picks import PickBoard
-    from lib_rankopt.scorers.base import Scorer
-    from lib_rankopt.selection.settings import Selection
-
 logger = logging.getLogger("rankopt.hosts")
-
-
-@dataclass(frozen=True)
-class Choosing:
-    """What a run needs of its host to choose images among candidates.
-
-    Attributes:
-        scorer: ``None`` where only a person chooses.
-        picks: where a person is asked.
-        tiny_decoder: TAESD, which makes pictures of latents; ``None`` without its weights.
-        aside: entered while a person is waited for; lets other requests go before.
-    """
-
-    scorer: Scorer | None
-    picks: PickBoard
-    tiny_decoder: Callable[[Tensor], list[Image.Image]] | None = None
-    aside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class StandaloneRun:
@@ -69,7 +46,6 @@ class StandaloneRun:
         progress: called after every sampler step and every finished image.
         cancel: checked before every model evaluation and every decode.
         on_step: sees every sampler step of every batch.
-        choosing: scorer, questions and the rest that a request with selection needs.
     """
 
     def __init__(
@@ -80,13 +56,11 @@ class StandaloneRun:
         progress: ProgressCallback | None,
         cancel: threading.Event | None,
         on_step: OnStep | None = None,
-        choosing: Choosing | None = None,
     ) -> None:
         self.model, self.identity, self.request = model, identity, request
         self.reporter = Reporter(len(request.seeds), progress)
         self._cancel = cancel
         self._on_step = on_step
-        self._choosing = choosing
         self._latents = self._start_latents()
         self.start = self._encoded_start()
         self.plan, self.denoiser = self._prepare()
@@ -98,9 +72,6 @@ class StandaloneRun:
             GenerationInterrupted: cancelled.
             GenerationError: out of memory with a single image, or not-a-number values.
         """
-        if self.request.selection is not None and self._choosing is not None:
-            yield from self._chosen(self.request.selection, self._choosing)
-            return
         size = self.request.batch_size
         first, total = 0, len(self.request.seeds)
         while first < total:
@@ -113,19 +84,6 @@ class StandaloneRun:
             for index in rows:
                 yield self._finished(index, clean[index - first])
             first += len(rows)
-
-    def _chosen(self, selection: Selection, choosing: Choosing) -> Iterator[GeneratedImage]:
-        from lib_rankopt.hosts.standalone_pool import StandalonePool
-
-        pool = StandalonePool(self, selection, choosing)
-        for index in range(len(self.request.seeds)):
-            self.check()
-            found = pool.choose(index)
-            self.reporter.done += 1
-            self.reporter.report(0, self.plan.steps, self.plan.steps)
-            told = {**selection.parameters(), **found.record.parameters()}
-            text = self._parameters(index, found.seed, told)
-            yield GeneratedImage(index, found.image, found.start, found.seed, text, found.record)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -246,7 +204,7 @@ class StandaloneRun:
         self.reporter.done += 1
         self.reporter.report(0, self.plan.steps, self.plan.steps)
         return GeneratedImage(
-            index, image, self._latents[index], self.request.seeds[index], self._parameters(index, self.request.seeds[index], {})
+            index, image, self._latents[index], self.request.seeds[index], self.parameters(index, self.request.seeds[index], {})
         )
 
     def _decoded(self, clean: Tensor) -> Image.Image:
@@ -257,7 +215,8 @@ class StandaloneRun:
             lambda failure: GenerationError(f"out of memory while decoding {what} ({failure})"),
         )
 
-    def _parameters(self, index: int, seed: int, chosen: dict[str, Any]) -> str:
+    def parameters(self, index: int, seed: int, chosen: dict[str, Any]) -> str:
+        """Parameters text of an image that was made with this noise seed; ``chosen`` are entries on how it was chosen."""
         request, eta = self.request, self.plan.eta
         own_latent = request.latents is not None
         digest = hashlib.sha256(self._latents[index].numpy().tobytes()).hexdigest() if own_latent else None

@@ -12,7 +12,7 @@ from PIL import Image
 from lib_rankopt.errors import RankOptError
 from lib_rankopt.hosts.webui import exchange as webui
 from lib_rankopt.ui import compat
-from lib_rankopt.ui.settings import Form
+from lib_rankopt.ui.form import Form
 
 if TYPE_CHECKING:
     from lib_rankopt.studies.service import StudyService

@@ -9,7 +9,7 @@ import gradio as gr
 from lib_rankopt.selection.settings import DECODERS, POLICIES, POTENTIALS, Selection
 
 if TYPE_CHECKING:
-    from lib_rankopt.ui.settings import Form
+    from lib_rankopt.ui.form import Form
 
 NONE = "none"  # the board's script leaves a policy or scorer of this name out
 PATH = "settings.selection"

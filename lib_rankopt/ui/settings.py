@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any
 
 import gradio as gr
@@ -12,28 +12,13 @@ from lib_rankopt.api.host_info import HostInfo, OptimizerInfo, OptionInfo
 from lib_rankopt.errors import RankOptError
 from lib_rankopt.hosts.base import HostDefaults
 from lib_rankopt.studies.views import StudySettings
+from lib_rankopt.ui.form import Form
 from lib_rankopt.ui.selection_form import build_selection
 
 HELP = {item.name: item.metadata.get("help", "") for item in fields(StudySettings)}
 NOBODY = "nobody: I rank"
 DefaultsOf = Callable[[str], HostDefaults]
 SUITED = ("width", "height", "steps", "sampler", "scheduler", "cfg_scale")
-
-
-@dataclass
-class Form:
-    """Components by the path that their value takes in the request: ``settings.steps``, ``name``, ``auto.scorer`` …
-
-    What only some hosts have is ``host.styles`` …. What stands below ``settings.selection`` becomes one dictionary, or none at all. A
-    setting of an optimiser is ``optimizer.<optimiser>.<setting>``; the script keeps those of the chosen one.
-    """
-
-    components: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, path: str, component: Any) -> Any:
-        """Remember a component and hand it back."""
-        self.components[path] = component
-        return component
 
 
 def build_form(info: HostInfo, buttons: Callable[[], None], defaults_of: DefaultsOf | None = None) -> Form:

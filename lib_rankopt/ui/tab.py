@@ -9,7 +9,8 @@ import gradio as gr
 
 from lib_rankopt.api.host_info import HostInfo
 from lib_rankopt.ui import compat
-from lib_rankopt.ui.settings import NOBODY, DefaultsOf, Form, build_form
+from lib_rankopt.ui.form import Form
+from lib_rankopt.ui.settings import NOBODY, DefaultsOf, build_form
 
 BOARD = """
 <div id="rankopt_board" data-api="{api}">
