@@ -69,6 +69,12 @@ class Webui:
         self.process.wait()
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as one:
+        one.settimeout(1)
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="session")
 def installation() -> tuple[Path, str]:
     """Folder and Python of an installed webui."""
@@ -107,7 +113,7 @@ def start_webui(installation: tuple[Path, str], tmp_path_factory: pytest.TempPat
         webui = Webui(process, f"http://127.0.0.1:{port}/", log, data)
         running.append(webui)
         until = time.monotonic() + 240
-        while READY not in webui.text():
+        while READY not in webui.text() or not _listens(port):  # without its page it says that it is there before it listens
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"the webui did not start:\n{webui.text()[-3000:]}")
             time.sleep(0.3)
