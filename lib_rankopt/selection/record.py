@@ -80,7 +80,8 @@ class SelectionRecord:
 
     def parameters(self) -> dict[str, str]:
         """Return what an image's parameters say besides :meth:`~lib_rankopt.selection.settings.Selection.parameters`."""
-        score = {} if self.policy == "path" else {"Selection score": f"{self.score:.2f}"}  # along a path nothing is judged
+        judged = self.policy not in ("path", "human")  # along a path nothing is judged, and a person gives marks
+        score = {"Selection score": f"{self.score:.2f}"} if judged else {}
         return {"Selection path": self.path_text(), **score}
 
     def to_json(self) -> str:
