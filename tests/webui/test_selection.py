@@ -276,7 +276,7 @@ def test_memory_that_runs_out_makes_the_parts_smaller(webui: Webui, sampler: str
 def test_equal_scores_take_the_first(webui: Webui) -> None:
     webui.call("POST", "rankopt-test/trouble", {"trouble": "equal", "at": 1})
     made = make(webui, {"policy": "best-of-n", "scorer": "strange"})
-    assert (made.path, made.entry("Selection score")) == ("5", None)  # a person gives marks
+    assert (made.path, made.entry("Selection score")) == ("5", "1.00")
 
 
 @pytest.mark.parametrize("parts", [0, 1])
