@@ -33,6 +33,7 @@ class PocketClipScorer(Scorer):
 
         self._model, self._preprocess, self._tokenize = pocket.load_clip(device, folder)
         self._device = device
+        self._last: tuple[tuple[str, ...], Tensor] | None = None
         self.info = ScorerInfo(
             name="clip",
             version=f"pocket-1-{sha256_of(folder / 'clip.safetensors')[:8]}",  # the 1 counts changes of this file
@@ -49,10 +50,17 @@ class PocketClipScorer(Scorer):
         if not len(batch):
             return torch.empty(0)
         image = self._model.encode_image(self._preprocess(batch).to(self._device), normalize=True)
-        text = self._model.encode_text(self._tokenize(texts).to(self._device), normalize=True)
-        scores: Tensor = 100.0 * (image * text).sum(-1)
+        scores: Tensor = 100.0 * (image * self._text(tuple(texts))).sum(-1)
         return scores.float().cpu()
 
     def to(self, device: str) -> None:
         self._model.to(device)
         self._device = device
+        self._last = None
+
+    def _text(self, texts: tuple[str, ...]) -> Tensor:
+        """Embeddings of these prompts; those of the last call are kept, because selection asks for one prompt again and again."""
+        if self._last is None or self._last[0] != texts:
+            found: Tensor = self._model.encode_text(self._tokenize(list(texts)).to(self._device), normalize=True)
+            self._last = (texts, found)
+        return self._last[1]

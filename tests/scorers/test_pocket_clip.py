@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from lib_rankopt import scorers
 from lib_rankopt.diffusion import pocket
@@ -67,3 +68,14 @@ def test_missing_weights_are_a_model_error(tmp_path: Path) -> None:
 def test_an_unknown_scorer_is_not_found() -> None:
     with pytest.raises(NotFoundError, match="Did you mean 'clip'"):
         scorers.create("klip")
+
+
+def test_a_prompt_asked_for_again_scores_the_same_and_another_one_does_not() -> None:
+    scorer = scorers.create("clip")
+    images = [Image.new("RGB", (64, 64), "blue"), Image.new("RGB", (64, 64), "red")]
+    blue, red = "a 3d fox on a blue background", "a 3d fox on a red background"
+    first = scorer.score(images, blue)
+    assert torch.equal(scorer.score(images, blue), first)
+    assert not torch.equal(scorer.score(images, red), first)
+    scorer.to("cpu")
+    assert torch.allclose(scorer.score(images, [blue, blue]), first, atol=1e-3)
