@@ -127,7 +127,9 @@ class PoolRun:
         if len(parts) == 1:
             latents = sampler(Launch(parts[0], self))
         else:
-            latents = torch.cat(self._in_turns([partial(sampler, Launch(rows, self)) for rows in parts]))
+            # samplers switch gradients off and back on; parts end in another order than they began in, and would leave them off for all
+            with torch.no_grad():
+                latents = torch.cat(self._in_turns([partial(sampler, Launch(rows, self)) for rows in parts]))
         best = self._finish(latents)
         return best, latents[best : best + 1]
 

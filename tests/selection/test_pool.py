@@ -129,6 +129,12 @@ def test_a_pool_in_parts_is_the_pool(name: str, policy: str, at_once: int) -> No
     assert whole.run.evaluated == parts.run.evaluated
 
 
+@pytest.mark.parametrize("at_once", [0, 1])
+def test_gradients_are_afterwards_as_they_were(at_once: int) -> None:
+    Sampled("sample_euler_ancestral", Greedy(ROWS, STEPS, every=2), at_once)
+    assert torch.is_grad_enabled()
+
+
 def test_a_part_that_fails_ends_the_others() -> None:
     ended = []
 
