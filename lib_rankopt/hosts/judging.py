@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -115,15 +114,10 @@ class Judging:
         if self._scorer is None:
             return rows[:1] if last else rows
         scores = dict(zip(rows, self._scored(list(shown.values())).tolist(), strict=True))
-        if bad := next((row for row in rows if not math.isfinite(scores[row])), None):
-            raise InvalidInputError(f"The scorer gave candidate {bad + 1} the score {scores[bad]}; nothing was chosen by it.")
+        if bad := [row for row in rows if not math.isfinite(scores[row])]:
+            raise InvalidInputError(f"The scorer gave candidate {bad[0] + 1} the score {scores[bad[0]]}; nothing was chosen by it.")
         best = sorted(rows, key=lambda row: -scores[row])
         return tuple(best[:1] if last else best[: max(1, len(best) // 2)])
-
-
-def without_thumbnails(record: SelectionRecord) -> SelectionRecord:
-    """The record as numbers alone."""
-    return replace(record, thumbnails=())
 
 
 def _thumbnail(image: Image.Image) -> str:

@@ -35,7 +35,7 @@ class SamplerRun:
     name: str = ""
 
 
-def seeds_of(selection: Selection, seed: int, stride: int = _STRIDE) -> tuple[int, ...]:
+def seeds_of(selection: Selection, seed: int) -> tuple[int, ...]:
     """Noise seeds of a pool's rows, the image's own first. They depend on nothing else, and images of neighbouring seeds share none.
 
     Along a given path they are the path's.
@@ -44,7 +44,7 @@ def seeds_of(selection: Selection, seed: int, stride: int = _STRIDE) -> tuple[in
         InvalidInputError: the path cannot be read, or is that of another seed.
     """
     if not selection.path:
-        return tuple((seed + row * stride) % 2**32 for row in range(selection.rows))
+        return tuple((seed + row * _STRIDE) % 2**32 for row in range(selection.rows))
     path = parse_path(selection.path)
     if path[0][1] != seed:
         raise InvalidInputError(f"The path '{selection.path}' begins with seed {path[0][1]}, and the image's is {seed}.")

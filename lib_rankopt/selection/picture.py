@@ -82,7 +82,7 @@ class _Plan:
                 break
         order = sorted(range(rows), key=lambda row: _rank(record, row))
         place = tuple(order.index(row) for row in range(rows))
-        return cls(cell, gap, place, _path(record), (max(width, 360), height))
+        return cls(cell, gap, place, record.lineage(), (max(width, 360), height))
 
     @property
     def scored(self) -> bool:
@@ -105,15 +105,6 @@ def _rank(record: SelectionRecord, row: int) -> tuple[int, float, int]:
     score = _number(record.looks[last].scores[row]) if stayed else None
     marked = bool(stayed) and record.looks[last].alive[row]  # equal scores must not put the taken one below another
     return -last, -math.inf if marked and last == len(record.looks) - 1 else -(score or 0.0), row
-
-
-def _path(record: SelectionRecord) -> tuple[int, ...]:
-    row = record.taken
-    found = [row]
-    for look in reversed(record.looks[:-1]):
-        row = row if look.parents is None else look.parents[row]
-        found.append(row)
-    return tuple(reversed(found))
 
 
 def _children(look: Look) -> list[tuple[int, int]]:

@@ -241,7 +241,7 @@ class Human(Policy):
     """A person marks those that go on, 1 for each and 0 for the others, or all with the same mark: then all go on.
 
     Args:
-        at: shares of the steps after which he is asked.
+        at: shares of the steps after which the person is asked.
         copies: whether the marked ones are copied into the places of the others, which takes noise in the sampler; otherwise the others
             are dropped.
     """

@@ -63,15 +63,18 @@ class SelectionRecord:
         assert found is not None
         return found
 
+    def lineage(self) -> tuple[int, ...]:
+        """The row that the image was at, by look."""
+        rows = [self.taken]
+        for look in reversed(self.looks[:-1]):
+            rows.append(rows[-1] if look.parents is None else look.parents[rows[-1]])
+        return tuple(reversed(rows))
+
     def path(self) -> list[tuple[int, int]]:
         """Rows that the image went through: ``(step from which on, row)``, the first from step 0."""
-        row, found = self.taken, []
-        for look in reversed(self.looks[:-1]):
-            parent = row if look.parents is None else look.parents[row]
-            if parent != row:
-                found.append((look.step, row))
-            row = parent
-        return [(0, row), *reversed(found)]
+        rows = self.lineage()
+        moves = zip(self.looks, rows, rows[1:], strict=False)
+        return [(0, rows[0]), *((look.step, after) for look, before, after in moves if after != before)]
 
     def path_text(self) -> str:
         """The path with seeds in place of rows, as :func:`parse_path` reads it: ``"123 77@5"``."""

@@ -5,7 +5,7 @@
 **Threads and processes.** Every method may be called from any thread, and several processes may share one database. Each method is
 one transaction: it happens whole or not at all, and once it has returned it survives a killed process and a power cut.
 
-**Concurrent writers.** A study has a ``revision``. Whoever appends an event or a round names the revision that his decision was
+**Concurrent writers.** A study has a ``revision``. Whoever appends an event or a round names the revision that their decision was
 based on; if somebody else was faster, nothing is written and :class:`StaleRevision` is raised: read again, decide again.
 
 **Append-only feedback.** There is no method that changes or removes one event. Undo appends a ``retraction``. Events go only with

@@ -3,7 +3,7 @@
 When a round counts as answered, and by whom:
 
 * A rater gives a round either one ranking, skip or "none is better", or any number of comparisons, which one ranking or "none is better"
-  may still follow. More than that needs undo first. Other raters answer beside him.
+  may still follow. More than that needs undo first. Other raters answer beside them.
 * Likes and dislikes come at any time, to any round, and do not answer it. They are labels; starting the next round turns those of an
   otherwise unanswered round into a ranking event.
 * Once the next round has been started from a round, it takes no more answers: the optimiser has been told.

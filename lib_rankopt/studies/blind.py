@@ -5,8 +5,8 @@ round in random order, then, where more trials are wanted, fresh seeds. Prompt, 
 which side is which is drawn at random and told only at the end. One honest limit: the incumbent's image comes back in every trial, so an
 attentive person can recognise it; the left/right order protects against habit, not against wanting.
 
-In a study in which a person picks among candidates while an image is made, nobody is asked for the test, which would show him what he is
-to judge blindly. Both sides are made anew alike: the study's scorer picks among the finished candidates, or, without a scorer, runs are
+In a study in which a person picks among candidates while an image is made, nobody is asked for the test, which would show them what they
+are to judge blindly. Both sides are made anew alike: the study's scorer picks among the finished candidates, or, without a scorer, runs are
 plain. So such a test says whether the latent is better, not whether the picks were.
 """
 

@@ -60,7 +60,7 @@ def run_round(room: Room, job: Job, record: RoundRecord) -> RoundState | None:
 
 def _settle(room: Room, record: RoundRecord, state: RoundState, error: str | None) -> RoundState | None:
     """Write how it ended; where even that fails (a full disk), remember it until the process ends, and resume after that."""
-    # Whoever starts the round again does so before this or after it: the board must not end what he has begun.
+    # Whoever starts the round again does so before this or after it: the board must not end what they have begun.
     with room.locked(record.study):
         try:
             known = room.store.set_round_state(record.id, state, expect=UNFINISHED, error=error)

@@ -60,7 +60,7 @@ class Presence:
         """
         self._file.close()
         if not unfinished:
-            # A file that somebody else has just opened or tidied away is his to deal with.
+            # A file that somebody else has just opened or tidied away is theirs to deal with.
             with suppress(OSError):
                 self._path(self.owner).unlink()
 

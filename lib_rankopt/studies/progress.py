@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lib_rankopt.hosts.base import Progress
 
 _IDLE = "idle"
-# Whoever watches is told a new step this often at the most: every telling wakes his page, which asks again, beside the sampling.
+# Whoever watches is told a new step this often at the most: every telling wakes their page, which asks again, beside the sampling.
 _TELL_SECONDS = 0.2
 
 

@@ -78,7 +78,7 @@ class Rounds:
     def _close_by_labels(
         self, study: StudyRecord, last: RoundRecord, standing: list[EventRecord], finished: list[int]
     ) -> bool:
-        """Turn the likes and dislikes of each rater into his ranking; return whether they said anything."""
+        """Turn the likes and dislikes of each rater into their ranking; return whether they said anything."""
         order = tuple(i for i in display_order(study.settings["seed"], last.index, last.size) if i in finished)
         closed = False
         for rater in sorted({e.rater for e in standing if e.kind in derive.LABELS}):

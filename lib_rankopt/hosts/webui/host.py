@@ -133,7 +133,7 @@ class WebuiHost(Host):
 
         steps = request.steps
         if request.init_image is not None:
-            steps = int(min(request.denoising_strength, 0.999) * steps) + 1
+            steps = selection.kept_steps(steps, request.denoising_strength)
         for seed in request.seeds:
             selection.check(wanted, request.sampler, steps, request.eta, seed, equal_start=request.latents is not None)
 

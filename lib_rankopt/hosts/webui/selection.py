@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,15 +49,13 @@ def check(selection: Selection, sampler: str, steps: int, eta: float | None, see
         return
     option = "eta_ddim" if function.startswith(("ddim", "plms", "unipc")) else "eta_ancestral"
     noise = getattr(shared.opts, option, None) if eta is None else eta
-    run = SamplerRun(function, steps, noise, churn or getattr(shared.opts, "s_churn", 0.0), equal_start)
+    run = SamplerRun(function, steps, noise, churn or getattr(shared.opts, "s_churn", 0.0), equal_start, sampler)
     policy_of(selection, run, seeds_of(selection, seed))
 
 
-def kept_steps(p: Any) -> int:
-    """Steps that a run makes: from an image only the last of those that it is set to."""
-    if not getattr(p, "init_images", None):
-        return int(p.steps)
-    return int(sd_samplers_common.setup_img2img_steps(p)[1]) + 1
+def kept_steps(steps: int, strength: float) -> int:
+    """Steps that a run from an image makes: the last of those that it is set to, or all of them where the webui's options say so."""
+    return int(sd_samplers_common.setup_img2img_steps(SimpleNamespace(steps=steps, denoising_strength=strength))[1]) + 1
 
 
 class Selecting:
@@ -93,7 +92,8 @@ class Selecting:
         if any(one is not starts[0] for one in starts):
             raise InvalidInputError("the images of a batch begin from different pictures; repaint one picture at a time.")
         selection, seed = self._of_image(int(p.all_seeds[0])), int(p.all_seeds[0])
-        check(selection, p.sampler_name, kept_steps(p), p.eta, seed, equal_start=False, churn=p.s_churn or 0.0)
+        steps = kept_steps(p.steps, p.denoising_strength) if starts else p.steps
+        check(selection, p.sampler_name, steps, p.eta, seed, equal_start=False, churn=p.s_churn or 0.0)
         if starts:
             p.init_images = starts[:1]
         total = min(len(p.all_prompts), p.batch_size * p.n_iter)
