@@ -52,15 +52,16 @@ $(VENV)/.ready-run: requirements/standalone.txt requirements/nodeps.txt | $(VENV
 	$(PY) $(PIP) --no-deps -r requirements/nodeps.txt
 	touch $@
 
-$(VENV)/.ready-dev: requirements/dev.txt $(VENV)/.ready-run
+$(VENV)/.ready-dev: requirements/dev.txt requirements/nodeps-dev.txt $(VENV)/.ready-run
 	$(PY) $(PIP) -r requirements/dev.txt
+	$(PY) $(PIP) --no-deps -r requirements/nodeps-dev.txt
 	touch $@
 
-$(A1111)/.ready: requirements/a1111.txt requirements/constraints-a1111-1.10.1.txt requirements/nodeps.txt
+$(A1111)/.ready: requirements/a1111.txt requirements/constraints-a1111-1.10.1.txt requirements/nodeps.txt requirements/nodeps-dev.txt
 	$(A1111_PYTHON) $(call NEW_VENV,$(A1111))
 	$(A1111)/bin/python $(PIP) "setuptools<70" wheel
 	$(A1111)/bin/python $(PIP) -r requirements/a1111.txt -c requirements/constraints-a1111-1.10.1.txt
-	$(A1111)/bin/python $(PIP) --no-deps -r requirements/nodeps.txt
+	$(A1111)/bin/python $(PIP) --no-deps -r requirements/nodeps.txt -r requirements/nodeps-dev.txt
 	touch $@
 
 $(GRADIO4)/.ready: requirements/gradio4.txt

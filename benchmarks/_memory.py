@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
+from pathlib import Path
 
 
 def peak_mib(children: bool = False) -> float:
@@ -11,3 +13,12 @@ def peak_mib(children: bool = False) -> float:
     who = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
     # Linux counts in KiB, macOS in bytes
     return resource.getrusage(who).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def resident_mib() -> float:
+    """Resident size of this process now, in MiB (Linux; elsewhere NaN)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return math.nan
+    return pages * resource.getpagesize() / 2**20

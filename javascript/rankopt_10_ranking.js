@@ -57,7 +57,7 @@
 
     const LETTERS = {
         r: 'rank', l: 'like', d: 'dislike', z: 'zoom', u: 'undo', s: 'skip', n: 'none_better', i: 'incumbent', t: 'tie',
-        c: 'compare', w: 'slider', b: 'blind', a: 'auto', f: 'full', e: 'use', h: 'chosen', '?': 'help', '+': 'zoom_in', '=': 'zoom_in', '-': 'zoom_out',
+        c: 'compare', w: 'slider', b: 'blind', a: 'auto', f: 'full', e: 'use', h: 'chosen', m: 'scores', '?': 'help', '+': 'zoom_in', '=': 'zoom_in', '-': 'zoom_out',
     };
     const NAMED = {' ': 'zoom', Enter: 'confirm', Escape: 'escape'};
 

@@ -18,8 +18,9 @@
             this.badge = h('span', {class: 'ro-badge', 'aria-hidden': 'true'});
             this.keycap = h('kbd', {class: 'ro-place', 'aria-hidden': 'true'});
             this.crown = h('span', {class: 'ro-crown', title: 'The incumbent: the best so far, shown again'}, icon('crown'));
+            this.score = h('span', {class: 'ro-score', 'aria-hidden': 'true'});
             this.main = h('button', {type: 'button', class: 'ro-pick', onclick: (event) => this.click(event), onfocus: () => grid.focusOn(id)},
-                this.image, this.badge, this.keycap, this.crown);
+                this.image, this.badge, this.keycap, this.crown, this.score);
             this.likeButton = this.small('like', 'Like (L)', () => grid.actions.like(this.id, true));
             this.dislikeButton = this.small('dislike', 'Dislike (D)', () => grid.actions.like(this.id, false));
             const zoom = this.small('zoom', 'Zoom (Z)', () => grid.zoom(this.id));
@@ -77,6 +78,7 @@
             this.source(candidate, preview, view);
             text(this.badge, tier || '');
             text(this.keycap, place < 10 ? (place + 1) % 10 : '');
+            ns.drawScore(this.score, view.scores.get(this.id), view.meaning);
             mark(this.element, 'ro-ranked', tier > 0);
             mark(this.element, 'ro-first', tier === 1);
             mark(this.element, 'ro-waiting', !candidate.image);
@@ -110,6 +112,7 @@
         parts.push(tier ? `ranked ${ordinal(tier)}` : 'not ranked');
         if (candidate.liked !== null) parts.push(candidate.liked ? 'liked' : 'disliked');
         if (view.showIncumbent && candidate.id === view.incumbent) parts.push('the incumbent');
+        if (view.scores.has(candidate.id)) parts.push(`scored ${ns.scoring.digits(view.scores.get(candidate.id))}`);
         return parts.join(', ');
     }
 
@@ -145,6 +148,7 @@
             const view = {
                 api: this.state.api, study: data.study && data.study.id, tiers: this.state.tiers, focus: data.focus, showIncumbent: data.showIncumbent,
                 incumbent: round && round.incumbent, previews: (data.progress && data.progress.previews) || {},
+                scores: this.state.scores.of(round), meaning: this.state.scores.meaning,
             };
             this.reconcile(list);
             list.forEach((candidate, place) => this.cards.get(candidate.id).draw(candidate, place, view));

@@ -101,12 +101,13 @@
                 const image = h('img', {class: 'ro-full-image', alt: '', draggable: 'false'});
                 const badge = h('span', {class: 'ro-badge', 'aria-hidden': 'true'});
                 const keycap = h('kbd', {class: 'ro-place', 'aria-hidden': 'true'});
+                const score = h('span', {class: 'ro-score', 'aria-hidden': 'true'});
                 const rank = h('button', {type: 'button', class: 'ro-pane-rank', onclick: (event) => {
                     event.currentTarget.blur();
                     this.actions.rank(this.ids[index], event.shiftKey || event.ctrlKey || event.metaKey);
                 }}, 'Rank');
-                const element = h('div', {class: 'ro-pane', onpointerdown: () => this.activate(index)}, image, badge, keycap, rank);
-                return {element, image, badge, keycap, rank};
+                const element = h('div', {class: 'ro-pane', onpointerdown: () => this.activate(index)}, image, badge, keycap, score, rank);
+                return {element, image, badge, keycap, score, rank};
             });
             this.stage.replaceChildren(...this.panes.map((pane) => pane.element));
             set(this.stage, 'data-panes', this.ids.length);
@@ -121,6 +122,7 @@
         draw() {
             const list = this.state.cards;
             const {tiers} = this.state;
+            const scores = this.state.scores.of(this.state.shown);
             if (!this.ids.every((id) => list.some((one) => one.id === id))) {
                 this.overlay.close();
                 return;
@@ -134,6 +136,7 @@
                 text(pane.badge, tier || '');
                 text(pane.keycap, place < 10 ? (place + 1) % 10 : '');
                 text(pane.rank, tier ? 'Take back' : 'Rank');
+                ns.drawScore(pane.score, scores.get(this.ids[index]), this.state.scores.meaning);
                 mark(pane.element, 'ro-ranked', tier > 0);
                 mark(pane.element, 'ro-first', tier === 1);
                 mark(pane.element, 'ro-liked', list[place].liked === true);
@@ -209,6 +212,7 @@
                 undo: () => this.actions.undo(),
                 use: () => ns.openUse(this.state, id),
                 chosen: () => ns.openChosen(this.state, id),
+                scores: () => ns.openScores(this.state),
                 move: () => this.arrow(command.direction),
                 compare: () => this.show({1: 2, 2: 4, 4: 1}[this.ids.length] || 1),
                 zoom_in: () => this.scale(1.4, 0, 0),

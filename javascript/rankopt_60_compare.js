@@ -51,6 +51,8 @@
             this.trial = null;
             this.busy = false;
             this.overlay = new ns.Overlay('Blind test', 'ro-viewer');
+            this.overlay.onClose = () => state.update({blind: false});
+            state.update({blind: true});
             // A key that is held down must not answer trials that nobody has looked at.
             this.overlay.onKey = (command, event) => event.repeat || this.key(command);
             this.title = h('span', {class: 'ro-viewtitle', 'aria-live': 'polite'});

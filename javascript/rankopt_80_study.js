@@ -29,20 +29,22 @@
             const tool = (label, key, command, name) => button(label, key, () => this.board.run({name: command}), {icon: name, iconOnly: true, command});
             this.incumbent = tool('Show the incumbent', 'I', 'incumbent', 'crown');
             this.autoButton = tool('Let a scorer rank', 'A', 'auto', 'auto');
+            this.scoresButton = tool('Scores', 'M', 'scores', 'score');
             this.bar = h('header', {class: 'ro-bar'},
                 button('Studies', null, () => this.board.home(), {icon: 'back', class: 'ro-quiet'}),
                 h('div', {class: 'ro-title'}, this.name, this.meta),
                 h('div', {class: 'ro-toolbar', role: 'toolbar', 'aria-label': 'Looking and comparing'},
                     tool('Compare', 'C', 'compare', 'split'), tool('Start and now', 'W', 'slider', 'slider'), tool('Blind test', 'B', 'blind', 'blind'),
-                    this.incumbent, this.autoButton, tool('Go on with the image', 'E', 'use', 'use'), tool('Fill the window', 'F', 'full', 'full'), tool('Keys', '?', 'help', 'help')));
+                    this.incumbent, this.scoresButton, this.autoButton, tool('Go on with the image', 'E', 'use', 'use'), tool('Fill the window', 'F', 'full', 'full'), tool('Keys', '?', 'help', 'help')));
         }
 
         status() {
             this.fill = h('span', {class: 'ro-fill'});
             this.meter = h('div', {class: 'ro-meter', role: 'progressbar', 'aria-valuemin': '0', 'aria-valuemax': '100', 'aria-label': 'Making images'}, this.fill);
             this.words = h('span', {class: 'ro-words', 'aria-live': 'polite'});
+            this.scoring = h('span', {class: 'ro-scoring', role: 'status'});
             this.stop = button('Stop', 'Esc', () => this.actions.interrupt(), {class: 'ro-quiet', command: 'interrupt'});
-            this.line = h('div', {class: 'ro-status'}, this.meter, this.words, this.stop);
+            this.line = h('div', {class: 'ro-status'}, this.meter, this.words, this.stop, this.scoring);
             this.banner = h('div', {class: 'ro-banner', hidden: true});
             this.empty = h('div', {class: 'ro-nothing', hidden: true});
         }
@@ -66,6 +68,7 @@
             set(this.name, 'title', study.settings.prompt);
             set(this.incumbent, 'aria-pressed', String(data.showIncumbent));
             set(this.autoButton, 'aria-pressed', String(Boolean(study.auto)));
+            set(this.scoresButton, 'aria-pressed', String(Boolean(this.state.scores.scorer)));
             this.grid.draw(data);
             this.strip.draw(data);
             this.drawStatus(data, round);
@@ -91,6 +94,8 @@
             set(this.meter, 'aria-valuenow', Math.round(fraction * 100));
             text(this.words, working ? workingWords(progress, live, current) : (data.looking === null ? restWords(round) : ''));
             set(this.stop, 'hidden', !working);
+            text(this.scoring, this.state.scores.words);
+            set(this.scoring, 'title', this.state.scores.meaning || null);
         }
 
         /** Looking back, automatic mode, connection. */

@@ -13,6 +13,7 @@
         constructor(container) {
             this.api = new ns.Api(container.dataset.api || 'rankopt/v1');
             this.state = new ns.State(this.api);
+            this.state.scores = new ns.Scores(this.state);
             this.actions = new ns.Actions(this.state);
             ns.root = this.root = h('div', {class: 'ro-root'});
             this.homePage = new ns.Home(this.state, this.actions);
@@ -46,6 +47,7 @@
             set(this.page.element, 'hidden', !inStudy);
             mark(document.body, 'rankopt-in-study', inStudy);
             mark(this.root, 'ro-full', inStudy && data.full);
+            if (inStudy) this.state.scores.follow();
             if (inStudy) this.page.draw(data);
             else this.homePage.draw(data);
             this.followPicks(data);
@@ -98,6 +100,7 @@
                 incumbent: () => state.update({showIncumbent: !data.showIncumbent}),
                 use: () => ns.openUse(state, focus),
                 chosen: () => ns.openChosen(state, focus),
+                scores: () => ns.openScores(state),
                 full: () => state.update({full: !data.full}),
                 help: () => ns.openHelp(),
                 undo: () => actions.undo(),

@@ -61,6 +61,8 @@ Trial = model_of(views.BlindTrial)
 Result = model_of(views.BlindResult)
 Selection = model_of(SelectionRecord)
 Pick = model_of(PickView)
+Scorer = model_of(views.ScorerView)
+Scores = model_of(views.ScoresView)
 
 if TYPE_CHECKING:
 
@@ -133,6 +135,14 @@ class Judge(BaseModel):
     """Score a round's images without ranking them."""
 
     scorer: str
+
+
+class ScoreImages(BaseModel):
+    """Score images that lie in the data folder."""
+
+    images: list[str] = Field(default=..., description="Their hashes, 1 to 256.")
+    prompt: str = Field(default="", description="What they should show; only scorers that look at the image alone take an empty one.")
+    scorer: str = Field(default=..., description="A name that GET /scorers gives, or several joined by +.")
 
 
 class StartBlind(BaseModel):

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lib_rankopt.errors import InvalidInputError, StoreError
 
 if TYPE_CHECKING:
     from lib_rankopt.hosts.base import Host
+    from lib_rankopt.scorers.base import Scorer
+    from lib_rankopt.scorers.shelf import ScorerShelf
     from lib_rankopt.selection.settings import Selection
     from lib_rankopt.studies.service import StudyService
 
@@ -46,7 +48,45 @@ def make_host(arguments: Namespace) -> Host:
 
     model = getattr(arguments, "model", "")
     extra = {"default_model": model} if model else {}
-    return StandaloneHost(models_dir=arguments.models_dir, device=arguments.device, **extra)
+    return StandaloneHost(models_dir=arguments.models_dir, device=arguments.device, weights=weight_folders(arguments), **extra)
+
+
+def weight_folders(arguments: Namespace) -> tuple[Path, ...]:
+    """Where weights of scorers are looked for; downloads go to the first one."""
+    return (data_dir(arguments), *([arguments.models_dir] if arguments.models_dir else []))
+
+
+def open_shelf(arguments: Namespace, device: str | None = None) -> ScorerShelf:
+    """The scorers of this call; ``device`` in place of ``--device``.
+
+    Raises:
+        InvalidInputError: torch knows no such device.
+    """
+    import torch
+
+    from lib_rankopt.scorers.shelf import ScorerShelf
+
+    wanted = device or arguments.device
+    try:
+        chosen = torch.device(wanted) if wanted else None
+    except RuntimeError as error:
+        raise InvalidInputError(f"--device {wanted}: there is no such device; for example cuda, mps or cpu.") from error
+    return ScorerShelf(weight_folders(arguments), chosen)
+
+
+def comparable(shelf: ScorerShelf, name: str) -> Scorer:
+    """Load a scorer whose scores of different calls compare.
+
+    Raises:
+        InvalidInputError: it only ranks the images of one call. As :meth:`~lib_rankopt.scorers.shelf.ScorerShelf.get`.
+    """
+    scorer = shelf.get(name)
+    if scorer.info.is_relative:
+        raise InvalidInputError(
+            f"The scorer '{name}' only ranks images that it sees together: name its scorers apart, or calibrate them (score --calibrate) "
+            f"and take {'+'.join(f'z:{one}' for one in name.split('+'))}."
+        )
+    return scorer
 
 
 @contextmanager
@@ -156,8 +196,8 @@ def progress_bar(description: str, total: int, quiet: bool) -> Iterator[Callable
         yield lambda done: bar.update(task, completed=done)
 
 
-def table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print aligned columns; plain text, so that grep and cut work."""
+def table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]], stream: TextIO | None = None) -> None:
+    """Print aligned columns to ``stream``, or to stdout; plain text, so that grep and cut work."""
     widths = [max(len(row[i]) for row in [headers, *rows]) for i in range(len(headers))]
     for row in [headers, *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=stream)

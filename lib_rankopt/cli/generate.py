@@ -6,7 +6,17 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_rankopt.cli.context import check_writable, chosen_seed, make_host, print_json, progress_bar, read_picture, selection_of, writing
+from lib_rankopt.cli.context import (
+    check_writable,
+    chosen_seed,
+    comparable,
+    make_host,
+    print_json,
+    progress_bar,
+    read_picture,
+    selection_of,
+    writing,
+)
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.hosts.base import GeneratedImage, GenerationRequest, Host, Progress
 from lib_rankopt.studies import init_image
@@ -41,8 +51,6 @@ def make_request(arguments: Namespace, host: Host, seeds: tuple[int, ...]) -> Ge
 
 def run(arguments: Namespace) -> int:
     """Generate ``--count`` images with consecutive seeds."""
-    from lib_rankopt import scorers
-
     if arguments.tree and not arguments.select:
         raise InvalidInputError("--tree draws how an image was chosen: give --select as well.")
     if not 1 <= arguments.count <= 10_000:
@@ -52,7 +60,7 @@ def run(arguments: Namespace) -> int:
     first = chosen_seed(arguments.seed)
     request = make_request(arguments, host, tuple((first + i) % 2**32 for i in range(arguments.count)))
     host.validate(request)
-    judges = {name: scorers.create(name) for name in arguments.scorer}
+    judges = {name: comparable(host.scorers, name) for name in arguments.scorer}
     check_writable(arguments.out)
     with progress_bar("images", arguments.count, arguments.json) as advance:
 

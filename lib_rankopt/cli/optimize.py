@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lib_rankopt.cli.context import (
     check_writable,
     chosen_seed,
+    comparable,
     open_service,
     option,
     print_json,
@@ -86,6 +87,7 @@ def run(arguments: Namespace) -> int:
         optimizer_settings=dict(option("--set", text) for text in arguments.set),
     )
     with open_service(arguments) as service:
+        comparable(service.host.scorers, arguments.scorer)
         picture = read_picture(arguments.init_image)
         study = service.create(settings if picture is None else replace(settings, init_image=service.put_image(picture)))
         tally = _follow(service, study, arguments)
@@ -165,11 +167,10 @@ def _write_result(service: StudyService, tally: _Tally, arguments: Namespace) ->
 
 def _control(service: StudyService, study: StudyView, arguments: Namespace, images: int) -> None:
     """Best of as many fresh seeds, under the same settings, the same sampler noise and the same scorer."""
-    from lib_rankopt import scorers
     from lib_rankopt.evaluation.control import best_of_n
 
     settings = service.get(study.id).settings
-    scorer = scorers.create(arguments.scorer)
+    scorer = service.host.scorers.get(arguments.scorer)
     result = best_of_n(service.host, service.template(study.id), lambda batch: scorer.score(batch, settings.prompt), images)
     if arguments.json:
         print_json({"control": "best-of-n", "images": images, "best": round(result.best, 4)})

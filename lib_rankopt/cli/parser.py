@@ -16,7 +16,33 @@ examples:
   python -m lib_rankopt generate --prompt "a 3d fox on a blue background" --count 8 --seed 1 --out foxes
   python -m lib_rankopt generate --prompt "a sticker rocket on a purple background" --select halving --pool 4 --scorer clip --json
   python -m lib_rankopt optimize --prompt "a sticker rocket on a purple background" --scorer clip --rounds 10 --seed 1 --control --json
+  python -m lib_rankopt score --scorer clip foxes
   python -m lib_rankopt studies list
+"""
+
+_SCORE = """\
+Score images in files and folders, with all sub-folders, and print the mean of each folder with its 95 % interval.
+
+The prompt of an image is --prompt; else that of the generation parameters in the file, as the webui writes them; else the text of
+name.txt or name.caption beside it. Tags such as <lora:name:1> are left out of it, emphasis such as (fox:1.2) stays.
+
+With --out FILE the same command goes on where it was stopped, and tries again what had an error. Under 'accelerate launch' each process
+scores its share of the files on its own GPU and writes FILE.rankI-of-N beside the others.
+
+exit status: 0 all were scored, 1 some had errors (0 under 'accelerate launch', which would stop the other processes), 2 the command
+cannot be used like this, 130 stopped
+"""
+
+_SCORE_EXAMPLES = """\
+examples:
+  python -m lib_rankopt score --list
+  python -m lib_rankopt score --download hpsv2.1,pickscore
+  python -m lib_rankopt score --scorer hpsv2.1,aesthetic2 outputs/txt2img-images
+  python -m lib_rankopt score --scorer clip --prompt "a 3d fox on a blue background" a.png b.png --json
+  python -m lib_rankopt score --scorer pickscore --out scores.jsonl before after
+  python -m lib_rankopt score --scorer pickscore --calibrate pool
+  python -m lib_rankopt score --scorer z:pickscore+z:hpsv2.1 after
+  accelerate launch -m lib_rankopt score --scorer pickscore --out scores.jsonl outputs
 """
 
 
@@ -42,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_generate(commands)
     _add_optimize(commands)
+    _add_score(commands)
     _add_studies(commands)
     _add_pocket(commands)
     return parser
@@ -123,6 +150,28 @@ def _add_optimize(commands: Any) -> None:
     optimize.add_argument("--out", type=Path, metavar="FILE", help="write the image with the best score as PNG")
     optimize.add_argument("--json", action="store_true", help="one JSON object a line per round: round, images, best, incumbent")
     optimize.set_defaults(run=_lazy("optimize"))
+
+
+def _add_score(commands: Any) -> None:
+    score = commands.add_parser(
+        "score",
+        help="score images in files and folders",
+        description=_SCORE,
+        epilog=_SCORE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    score.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="images and folders")
+    score.add_argument("--scorer", action="append", default=[], metavar="NAME[,NAME]", help="who scores; --list names all")
+    score.add_argument("--prompt", default="", help="of all images (default: each one's own)")
+    score.add_argument("--out", type=Path, metavar="FILE", help="append the lines to FILE as JSON, or as CSV with --csv")
+    form = score.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line per image, and the summary as the last")
+    form.add_argument("--csv", action="store_true", help="columns file, prompt, one for each scorer, error")
+    action = score.add_mutually_exclusive_group()
+    action.add_argument("--list", action="store_true", help="names of all scorers, and whether their weights are here")
+    action.add_argument("--download", default="", metavar="NAME[,NAME]", help="fetch the weights of these scorers")
+    action.add_argument("--calibrate", type=Path, metavar="POOL", help="score these images and measure z:NAME by them from now on")
+    score.set_defaults(run=_lazy("score"))
 
 
 def _add_studies(commands: Any) -> None:

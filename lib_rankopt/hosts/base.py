@@ -6,6 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from lib_rankopt.scorers.shelf import ScorerShelf
     from lib_rankopt.selection.record import SelectionRecord
     from lib_rankopt.selection.settings import Selection
 
@@ -216,6 +218,13 @@ class Host(ABC):
             GenerationInterrupted: ``cancel`` was set; nothing half-denoised was or will be yielded.
             GenerationError: not-a-number latents, out of memory. ModelError: the model cannot be loaded.
         """
+
+    @cached_property
+    def scorers(self) -> ScorerShelf:
+        """Scorers for whoever judges this host's images; with the host's device and folders where it has some."""
+        from lib_rankopt.scorers.shelf import ScorerShelf
+
+        return ScorerShelf()
 
     @abstractmethod
     def lora_dir(self) -> Path | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lib_rankopt.hosts.standalone_pool import StandalonePool
     from lib_rankopt.hosts.standalone_run import StandaloneRun
     from lib_rankopt.scorers.base import Scorer
+    from lib_rankopt.scorers.shelf import ScorerShelf
     from lib_rankopt.selection.settings import Selection
 
 _CFG = {"sd1": 7.0, "sd2": 7.0, "sdxl": 6.0}
@@ -48,6 +50,7 @@ class StandaloneHost(Host):
         default_model: a name from :meth:`models`, or a path to a model elsewhere.
         device: ``"cuda"``, ``"mps"``, ``"cpu"`` …; ``None`` takes the first of these that there is.
         dtype: ``None`` is float16 on CUDA and float32 elsewhere.
+        weights: folders in which weights of scorers are looked for.
     """
 
     name = "standalone"
@@ -58,13 +61,19 @@ class StandaloneHost(Host):
         default_model: str | Path = POCKET,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        weights: Sequence[Path] = (),
     ) -> None:
         self._library = ModelLibrary(models_dir, str(default_model))
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._weights = device, dtype, weights
         self._lock = threading.Lock()
-        self._scorers: dict[str, Scorer] = {}
         self._tiny: dict[Path, Callable[[Tensor], list[Image.Image]]] = {}
         self.picks = PickBoard()
+
+    @cached_property
+    def scorers(self) -> ScorerShelf:
+        from lib_rankopt.scorers.shelf import ScorerShelf
+
+        return ScorerShelf(self._weights, self.device)
 
     @property
     def device(self) -> torch.device:
@@ -189,12 +198,11 @@ class StandaloneHost(Host):
             yield image
 
     def _check_selection(self, request: GenerationRequest, selection: Selection) -> None:
-        from lib_rankopt import scorers
         from lib_rankopt.diffusion.samplers import SAMPLERS, kept_steps
         from lib_rankopt.selection.create import SamplerRun, policy_of, seeds_of
 
         if selection.scorer and not selection.path:
-            check_name("selection scorer", selection.scorer, scorers.names())
+            self.scorers.check(selection.scorer)
         sampler = SAMPLERS[request.sampler]
         steps = request.steps if request.init_image is None else kept_steps(request.steps, request.denoising_strength)
         eta = sampler.eta if request.eta is None or sampler.eta is None else request.eta
@@ -206,7 +214,7 @@ class StandaloneHost(Host):
         from lib_rankopt.diffusion import tiny_decoder
         from lib_rankopt.hosts.standalone_pool import Choosing, StandalonePool
 
-        scorer = self._scorer(selection.scorer) if selection.scorer and not selection.path else None
+        name = selection.scorer if not selection.path else ""
         folder = tiny_decoder.find(self._library.folder, run.model.config.family)
         if selection.decoder == "taesd" and folder is None:
             raise ModelError(
@@ -217,14 +225,10 @@ class StandaloneHost(Host):
         if folder is not None and selection.decoder in ("auto", "taesd"):
             small = self._tiny.get(folder) or tiny_decoder.load(folder, self.device, self.dtype)
             self._tiny[folder] = small
-        return StandalonePool(run, selection, Choosing(scorer, self.picks, small, self._aside))
+        return StandalonePool(run, selection, Choosing(lambda: self._lent(name), self.picks, small, self._aside))
 
-    def _scorer(self, name: str) -> Scorer:
-        from lib_rankopt import scorers
-
-        if name not in self._scorers:
-            self._scorers[name] = scorers.create(name)
-        return self._scorers[name]
+    def _lent(self, name: str) -> contextlib.AbstractContextManager[Scorer | None]:
+        return self.scorers.lent(name) if name else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:

@@ -53,13 +53,13 @@ class Choosing:
     """What a run needs of its host to choose images among candidates.
 
     Attributes:
-        scorer: ``None`` where only a person chooses.
+        lend: lends the scorer for the time of a pool; ``None`` where only a person chooses.
         picks: where a person is asked.
         tiny_decoder: TAESD, which makes pictures of latents; ``None`` without its weights.
         aside: entered while a person is waited for; lets other requests go before.
     """
 
-    scorer: Scorer | None
+    lend: Callable[[], AbstractContextManager[Scorer | None]]
     picks: PickBoard
     tiny_decoder: Callable[[Tensor], list[Image.Image]] | None = None
     aside: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -113,13 +113,17 @@ class StandalonePool:
 
     def _chosen(self, index: int) -> Chosen | None:
         """The image, or ``None`` when memory ran out and smaller parts may do."""
+        with self._choosing.lend() as scorer:
+            return self._judged(index, scorer)
+
+    def _judged(self, index: int, scorer: Scorer | None) -> Chosen | None:
         run, selection = self._run, self._selection
         seeds = seeds_of(selection, run.request.seeds[index])
         starts = self._starts(index, seeds)
         policy, placement = policy_of(selection, sampler_run(run.plan, run.request.latents is not None), seeds)
         judging = Judging(
             selection, run.request.prompt, run.plan.steps, self._pictures(selection.decoder), self._pictures("full"),
-            self._choosing.scorer, self._choosing.picks, run.stopped, self._choosing.aside,
+            scorer, self._choosing.picks, run.stopped, self._choosing.aside,
         )  # fmt: skip
         pool = PoolRun(policy, judging, placement)
         try:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lib_rankopt.errors import InvalidInputError
+
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
@@ -21,25 +23,28 @@ class ScorerInfo:
         version: changes whenever scores of the same image may change.
         scale: unit and usual range in words, for example ``"cosine × 100, about 10 to 40"``.
         preprocessing: how pixels are prepared, in words.
+        uses_prompt: whether the prompt matters. An empty one is refused where it does.
+        is_relative: whether a score only says how an image stands among those scored with it, so that scores of two calls do not compare.
+        warning: what whoever reads the scores has to know, for example that the weights are random; empty where there is nothing.
     """
 
     name: str
     version: str
     scale: str
     preprocessing: str
+    uses_prompt: bool = True
+    is_relative: bool = False
+    warning: str = ""
 
 
 class Scorer(ABC):
-    """Scores images against prompts. Loads once; deterministic; leaves the device on :meth:`to`.
-
-    Thread-safety: one call at a time per instance.
-    """
+    """Scores images against prompts. Loads once; deterministic; leaves the device on :meth:`to`; thread-safe."""
 
     info: ScorerInfo
 
     @abstractmethod
     def score(self, images: Sequence[Image.Image] | Tensor, prompts: str | Sequence[str]) -> Tensor:
-        """Score a batch.
+        """Score a batch of any length; what does not fit into memory at once is scored in parts.
 
         Args:
             images: PIL images of any mode and size, or a float tensor ``[n, 3, H, W]`` in 0…1.
@@ -49,9 +54,27 @@ class Scorer(ABC):
             float32 ``[n]`` on the CPU; higher is better. Never NaN: a broken image raises.
 
         Raises:
-            InvalidInputError: number of prompts differs from the number of images, an image is empty.
+            InvalidInputError: number of prompts differs from the number of images, an image or a prompt that matters is empty.
+            ModelError: the weights gave something that is no number.
         """
 
     @abstractmethod
     def to(self, device: str) -> None:
         """Move the weights; ``"cpu"`` frees the accelerator."""
+
+
+def prompt_of_each(info: ScorerInfo, count: int, prompts: str | Sequence[str]) -> list[str]:
+    """Return one prompt for each of ``count`` images.
+
+    Raises:
+        InvalidInputError: neither one prompt nor as many as images, or an empty one where prompts matter.
+    """
+    texts = [prompts] * count if isinstance(prompts, str) else list(prompts)
+    if len(texts) == 1:
+        texts *= count
+    if len(texts) != count:
+        raise InvalidInputError(f"{len(texts)} prompts for {count} images: give one prompt, or one for each image.")
+    empty = [place for place, text in enumerate(texts) if not text.strip()]
+    if info.uses_prompt and empty:
+        raise InvalidInputError(f"The scorer '{info.name}' compares an image with its prompt, and prompt {empty[0] + 1} is empty.")
+    return texts

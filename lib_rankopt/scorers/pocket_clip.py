@@ -9,9 +9,9 @@ import torch
 
 from lib_rankopt.diffusion.checkpoint import sha256_of
 from lib_rankopt.diffusion.pocket.paths import POCKET_DIR
-from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.scorers.base import Scorer, ScorerInfo
-from lib_rankopt.scorers.images import to_batch
+from lib_rankopt.scorers.base import ScorerInfo
+from lib_rankopt.scorers.batched import BatchedScorer
+from lib_rankopt.scorers.images import padded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from lib_rankopt.scorers.shelf import ScorerShelf
+
 _IMAGE_SIZE = 64
 
 
-class PocketClipScorer(Scorer):
+class PocketClipScorer(BatchedScorer):
     """CLIP score, 100 · cos(image, text), as in Hessel et al. 2021 (CLIPScore) without its rescaling and floor at zero.
 
     Its version names the weights by their hash, so that scores of a rebuilt CLIP are not mixed with older ones.
@@ -31,8 +33,8 @@ class PocketClipScorer(Scorer):
     def __init__(self, device: str = "cpu", folder: Path = POCKET_DIR) -> None:
         from lib_rankopt.diffusion import pocket
 
+        super().__init__(device)
         self._model, self._preprocess, self._tokenize = pocket.load_clip(device, folder)
-        self._device = device
         self._last: tuple[tuple[str, ...], Tensor] | None = None
         self.info = ScorerInfo(
             name="clip",
@@ -41,26 +43,28 @@ class PocketClipScorer(Scorer):
             preprocessing="longer side to 64 px (bicubic, antialiased), padded with white",
         )
 
-    @torch.inference_mode()
-    def score(self, images: Sequence[Image.Image] | Tensor, prompts: str | Sequence[str]) -> Tensor:
-        batch = to_batch(images, _IMAGE_SIZE)
-        texts = [prompts] if isinstance(prompts, str) else list(prompts)
-        if len(texts) not in {1, len(batch)}:
-            raise InvalidInputError(f"{len(texts)} prompts for {len(batch)} images: give one prompt, or one for each image.")
-        if not len(batch):
-            return torch.empty(0)
-        image = self._model.encode_image(self._preprocess(batch).to(self._device), normalize=True)
-        scores: Tensor = 100.0 * (image * self._text(tuple(texts))).sum(-1)
-        return scores.float().cpu()
+    def prepare(self, image: Image.Image) -> Tensor:
+        pixels: Tensor = self._preprocess(padded(image, _IMAGE_SIZE))
+        return pixels
 
-    def to(self, device: str) -> None:
+    def ask(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
+        image = self._model.encode_image(pixels, normalize=True)
+        scores: Tensor = 100.0 * (image * self._text(tuple(prompts))).sum(-1)
+        return scores
+
+    def place(self, device: torch.device) -> None:
         self._model.to(device)
-        self._device = device
         self._last = None
 
     def _text(self, texts: tuple[str, ...]) -> Tensor:
         """Embeddings of these prompts; those of the last call are kept, because selection asks for one prompt again and again."""
-        if self._last is None or self._last[0] != texts:
-            found: Tensor = self._model.encode_text(self._tokenize(list(texts)).to(self._device), normalize=True)
-            self._last = (texts, found)
-        return self._last[1]
+        known = tuple(dict.fromkeys(texts))
+        if self._last is None or self._last[0] != known:
+            found: Tensor = self._model.encode_text(self._tokenize(list(known)).to(self.device), normalize=True)
+            self._last = (known, found)
+        return self._last[1][[known.index(text) for text in texts]]
+
+
+def create(_name: str, _shelf: ScorerShelf) -> PocketClipScorer:
+    """Load it."""
+    return PocketClipScorer()

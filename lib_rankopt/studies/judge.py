@@ -5,34 +5,41 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import InvalidInputError, ModelError, NotFoundError, RankOptError
 from lib_rankopt.optimizers import ranking
 from lib_rankopt.store.records import UNFINISHED, RoundRecord, ScoreRecord
-from lib_rankopt.studies.views import Answer
+from lib_rankopt.studies.views import Answer, ScorerView, ScoresView, WeightsView
 from lib_rankopt.studies.worker import Job, Worker
 
 if TYPE_CHECKING:
-    from lib_rankopt.scorers.base import Scorer
+    from lib_rankopt.scorers.base import Scorer, ScorerInfo
+    from lib_rankopt.scorers.shelf import ScorerShelf
     from lib_rankopt.studies.room import Room
     from lib_rankopt.studies.rounds import Rounds
 
 log = logging.getLogger("rankopt.studies")
 
 _MAX_ROUNDS = 1000
+_MAX_IMAGES = 256
+_AT_ONCE = 16  # pictures that are held in memory together
 AUTO = "auto:"
 
 
 class Judge:
     """Loads scorers once and keeps what they say. Thread-safe; one scorer scores one batch at a time."""
 
-    def __init__(self, room: Room, factories: Mapping[str, Callable[[], Scorer]] | None) -> None:
-        self._room, self._factories = room, factories
-        self._scorers: dict[str, Scorer] = {}
+    def __init__(self, room: Room, shelf: ScorerShelf | None) -> None:
+        self._room, self._given = room, shelf
+        self._infos: dict[str, ScorerInfo] = {}
         self._lock = threading.Lock()
+
+    @property
+    def _shelf(self) -> ScorerShelf:
+        return self._given or self._room.host.scorers
 
     def load(self, name: str) -> None:
         """Load a scorer.
@@ -41,10 +48,17 @@ class Judge:
             NotFoundError: there is none of that name. ModelError, MissingDependencyError: it cannot be loaded.
         """
         with self._lock:
-            self._get(name)
+            self._info(name)
+
+    def scorers(self) -> list[ScorerView]:
+        """Return what is known of every scorer; reads no weights, and waits for none that are being read."""
+        shelf, infos = self._shelf, dict(self._infos)
+        return [_view(shelf, name, infos.get(name)) for name in dict.fromkeys((*shelf.names(), *infos))]
 
     def score(self, record: RoundRecord, scorer: str) -> dict[int, float]:
         """Score the finished images of a round, those without a score of this scorer's version; return all by position.
+
+        Of a scorer that ranks the images of a call among each other no score is kept: in another round it would be another.
 
         Raises:
             NotFoundError: no such scorer. ModelError: it gave a value that is not finite. StoreError: an image is damaged.
@@ -52,37 +66,75 @@ class Judge:
         prompt = self._room.store.study(record.study).settings["prompt"]
         candidates = self._room.store.candidates([record.id])[record.id]
         names = {c.position: c.image for c in candidates if c.image is not None}
+        values, _ = self._values(list(names.values()), prompt, scorer)
+        return {position: values[name] for position, name in names.items()}
+
+    def score_images(self, images: Sequence[str], prompt: str, scorer: str) -> ScoresView:
+        """Score images of the data folder under a prompt; what is scored already is not scored again.
+
+        Raises:
+            InvalidInputError: no image or too many, no hash, or a prompt that matters is empty. NotFoundError: no such image or scorer.
+            Otherwise as :meth:`score`.
+        """
+        wanted = list(dict.fromkeys(images))
+        if not 1 <= len(wanted) <= _MAX_IMAGES:
+            raise InvalidInputError(f"{len(wanted)} images are named; 1 to {_MAX_IMAGES} can be scored at a time.")
+        for image in wanted:
+            if not self._room.blobs.exists(self._room.blobs.image_path(image)):
+                raise NotFoundError(f"There is no image '{image}'.")
+        values, info = self._values(wanted, prompt, scorer)
+        scores = {image: values[image] for image in wanted}
+        return ScoresView(scorer, info.version, info.scale, info.is_relative, info.warning, scores)
+
+    def _values(self, images: Sequence[str], prompt: str, scorer: str) -> tuple[dict[str, float], ScorerInfo]:
+        """Numbers by image, and what they mean."""
         with self._lock:
-            judge = self._get(scorer)
-            info = judge.info
-            known = {
+            info = self._info(scorer)
+            known = {} if info.is_relative else {
                 s.image: s.value
-                for s in self._room.store.scores(list(names.values()), prompt)
+                for s in self._room.store.scores(images, prompt)
                 if (s.scorer, s.version) == (scorer, info.version)
             }
-            missing = sorted(set(names.values()) - set(known))
+            missing = sorted(set(images) - set(known))
+            step = len(missing) if info.is_relative else _AT_ONCE
             if missing:
-                values = judge.score([self._room.blobs.load_image(name) for name in missing], prompt)
-                fresh = {name: float(value) for name, value in zip(missing, values, strict=True)}
-                if bad := next((v for v in fresh.values() if not math.isfinite(v)), None):
-                    raise ModelError(f"The scorer '{scorer}' gave {bad}; every score must be a finite number.")
-                self._room.store.put_scores([ScoreRecord(n, prompt, scorer, info.version, v) for n, v in fresh.items()])
-                known.update(fresh)
-        return {position: known[name] for position, name in names.items()}
+                with self._shelf.lent(scorer) as judge:
+                    for start in range(0, len(missing), step):
+                        known.update(self._fresh(judge, missing[start : start + step], prompt, scorer))
+        return known, info
 
-    def _get(self, name: str) -> Scorer:
-        if name not in self._scorers:
-            self._scorers[name] = self._make(name)
-        return self._scorers[name]
+    def _fresh(self, judge: Scorer, images: Sequence[str], prompt: str, scorer: str) -> dict[str, float]:
+        """Score images, and keep what holds beyond this call."""
+        values = judge.score([self._room.blobs.load_image(name) for name in images], prompt)
+        fresh = {name: float(value) for name, value in zip(images, values, strict=True)}
+        if bad := next((v for v in fresh.values() if not math.isfinite(v)), None):
+            raise ModelError(f"The scorer '{scorer}' gave {bad}; every score must be a finite number.")
+        if not judge.info.is_relative:
+            self._room.store.put_scores([ScoreRecord(n, prompt, scorer, judge.info.version, v) for n, v in fresh.items()])
+        return fresh
 
-    def _make(self, name: str) -> Scorer:
-        if self._factories is None:
-            from lib_rankopt import scorers
+    def _info(self, name: str) -> ScorerInfo:
+        """Load a scorer and remember what its scores mean; the caller holds the lock."""
+        self._infos[name] = self._shelf.get(name).info
+        return self._infos[name]
 
-            return scorers.create(name)
-        if name not in self._factories:
-            raise NotFoundError(f"There is no scorer '{name}'. Known: {', '.join(self._factories)}.")
-        return self._factories[name]()
+
+def _view(shelf: ScorerShelf, name: str, info: ScorerInfo | None) -> ScorerView:
+    from lib_rankopt.scorers import registry
+    from lib_rankopt.scorers.weights import SUBFOLDER
+
+    if info is not None:
+        return ScorerView(name, True, version=info.version, scale=info.scale, relative=info.is_relative, warning=info.warning)
+    try:
+        shelf.check(name)
+        return ScorerView(name, True)
+    except ModelError as error:
+        folder = str(shelf.weights.folders[0] / SUBFOLDER) if shelf.weights.folders else SUBFOLDER
+        files = [file for file in registry.files(name) if shelf.weights.find(file) is None]
+        missing = tuple(WeightsView(one.published or one.names[-1], one.megabytes, one.source, folder) for one in files)
+        return ScorerView(name, False, str(error), missing)
+    except (RankOptError, ImportError) as error:  # a scorer of another package may not even be found
+        return ScorerView(name, False, str(error))
 
 
 @dataclass(eq=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
         BlindTrial,
         ProgressView,
         RoundView,
+        ScorerView,
+        ScoresView,
         StudySettings,
         StudyView,
     )
@@ -56,9 +58,12 @@ class StudyService:
         data_dir: folder of images, latents and, by default, of the database.
         host: makes the images; its ``generate`` is called from the worker's thread only.
         database_url: another database, for example ``postgresql://user:password@host/name``.
-        scorers: by name, what makes a scorer; the registry of :mod:`lib_rankopt.scorers` where ``None``.
+        scorers: by name, what makes a scorer; the host's where ``None``.
         optimizers: makes optimisers, as :func:`lib_rankopt.optimizers.create` does (the default).
         resume: take up rounds that a killed process left unfinished; ``False`` for a short look that should not begin to generate.
+
+    Attributes:
+        data_dir: as given.
 
     Raises:
         StoreError: the folder or database cannot be used, or is of a newer version.
@@ -75,14 +80,16 @@ class StudyService:
         resume: bool = True,
     ) -> None:
         from lib_rankopt.optimizers import create
+        from lib_rankopt.scorers.shelf import ScorerShelf
 
+        self.data_dir = data_dir
         store = open_store(data_dir, database_url)
         blobs = BlobStore(data_dir)
         self._room = Room(store, blobs, host, ProgressBoard(), Presence(data_dir), Replayer(optimizers or create, blobs))
         self._resume = resume
         self._worker = Worker(self._queue_changed, self._idle, idle_seconds=30.0)
         self._rounds = Rounds(self._room, self._worker, self._round_finished)
-        self._judge = Judge(self._room, scorers)
+        self._judge = Judge(self._room, None if scorers is None else ScorerShelf(factories=scorers))
         self._auto = Auto(self._room, self._worker, self._rounds, self._judge)
         self._blind = Blind(self._room, self._worker)
         if resume:
@@ -255,11 +262,28 @@ class StudyService:
     def score(self, study: str, round_index: int, scorer: str) -> RoundView:
         """Score the finished images of a round in the caller's thread; what is scored already is not scored again.
 
+        Of a scorer that only ranks the images of one call the numbers are in this answer alone, and in no later view of the round.
+
         Raises:
             NotFoundError: no such study, round or scorer. MissingDependencyError, ModelError: the scorer cannot be loaded.
         """
-        self._judge.score(self._room.store.round(study, round_index), scorer)
-        return self.round(study, round_index)
+        values = self._judge.score(self._room.store.round(study, round_index), scorer)
+        view = self.round(study, round_index)
+        scored = [replace(c, scores={**c.scores, scorer: values[c.index]}) if c.index in values else c for c in view.candidates]
+        return replace(view, candidates=tuple(scored))
+
+    def scorers(self) -> builtins.list[ScorerView]:
+        """Return the scorers that there are, and what is known of each without reading its weights."""
+        return self._judge.scorers()
+
+    def score_images(self, images: Sequence[str], prompt: str, scorer: str) -> ScoresView:
+        """Score images of the data folder by their hashes, 256 at most, under one prompt, in the caller's thread.
+
+        Raises:
+            InvalidInputError: no image or too many, no hash, or the scorer needs a prompt. NotFoundError: no such image or scorer.
+            MissingDependencyError, ModelError: the scorer cannot be loaded.
+        """
+        return self._judge.score_images(images, prompt, scorer)
 
     def start_auto(self, study: str, scorer: str, rounds: int) -> StudyView:
         """Let a scorer answer the next ``rounds`` rounds as rater ``auto:<scorer>``; it is loaded before this returns.

@@ -171,6 +171,50 @@ class BlindResult:
     sentence: str
 
 
+@dataclass(frozen=True)
+class WeightsView:
+    """A file of weights that is not here: get it from ``source``, put it into ``folder``."""
+
+    file: str
+    megabytes: float
+    source: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class ScorerView:
+    """What is known of a scorer without reading weights.
+
+    Attributes:
+        ready: its weights are here; where not, ``problem`` says in a sentence what is wrong and ``missing`` names the files.
+        version, scale, relative, warning: once it has been loaded, see :class:`~lib_rankopt.scorers.ScorerInfo`; before that ``None``.
+    """
+
+    name: str
+    ready: bool
+    problem: str = ""
+    missing: tuple[WeightsView, ...] = ()
+    version: str | None = None
+    scale: str | None = None
+    relative: bool | None = None
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class ScoresView:
+    """A scorer's numbers by image, higher is better, and what they mean.
+
+    ``relative``: a number only says how an image stands among those of this call.
+    """
+
+    scorer: str
+    version: str
+    scale: str
+    relative: bool
+    warning: str
+    scores: dict[str, float]
+
+
 def to_json(record: Any) -> Any:
     """Turn any of these records (or a list of them) into plain JSON values."""
     if isinstance(record, (list, tuple)):

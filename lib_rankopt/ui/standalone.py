@@ -23,6 +23,7 @@ from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.ui import compat
 from lib_rankopt.ui.border import Border
 from lib_rankopt.ui.page import PageHead
+from lib_rankopt.ui.score_folder import scoring
 from lib_rankopt.ui.tab import build_tab
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def build_page(service: StudyService, *, info: HostInfo | None = None, local: bo
     app = FastAPI(title="Rank-Optimize", version=__version__)
     hosts = ("localhost",) if local else None
     api.mount(app, service, host_info=info, allowed_hosts=hosts)
-    tab = build_tab(info, api=api.PREFIX.lstrip("/"), themed=True, defaults_of=lambda model: service.host.defaults(model))
+    score = scoring(lambda: service.host.scorers, service.data_dir) if local else None  # nobody else names folders of this machine
+    tab = build_tab(info, api=api.PREFIX.lstrip("/"), themed=True, defaults_of=lambda model: service.host.defaults(model), score=score)
     gr.mount_gradio_app(app, tab, path="/", **compat.mount_options())
     app.add_middleware(PageHead, head=lambda: OWN_PAGE + page_head(api.PREFIX.lstrip("/")))
     app.add_middleware(Border, allowed_hosts=None if hosts is None else frozenset(hosts))

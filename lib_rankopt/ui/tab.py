@@ -10,6 +10,7 @@ import gradio as gr
 from lib_rankopt.api.host_info import HostInfo
 from lib_rankopt.ui import compat
 from lib_rankopt.ui.form import Form
+from lib_rankopt.ui.score_folder import Score, build_score_folder
 from lib_rankopt.ui.settings import NOBODY, DefaultsOf, build_form
 
 BOARD = """
@@ -27,6 +28,7 @@ def build_tab(
     themed: bool = False,
     defaults_of: DefaultsOf | None = None,
     extend: Callable[[Form, gr.Button], None] | None = None,
+    score: Score | None = None,
 ) -> gr.Blocks:
     """Build the tab.
 
@@ -36,6 +38,7 @@ def build_tab(
         themed: the page is our own and brings its theme.
         defaults_of: settings that suit a model, filled in when one is chosen.
         extend: adds to the column of settings what only the webui has; is given the button that pastes parameters.
+        score: scores a folder of the machine; without it the page does not offer that.
     """
     buttons: dict[str, gr.Button] = {}
     with compat.blocks("Rank-Optimize", themed) as tab, gr.Row(elem_id="rankopt_tab"):
@@ -43,6 +46,8 @@ def build_tab(
             form = build_form(info, lambda: buttons.update(_buttons(extend is not None)), defaults_of)
             if extend is not None:
                 extend(form, buttons["paste"])
+            if score is not None:
+                build_score_folder(info.scorers, score)
         with gr.Column(scale=3, min_width=320, elem_id="rankopt_board_column"):
             gr.HTML(BOARD.format(api=api), elem_id="rankopt_board_html")
         names = f"{json.dumps([*form.components])}, values, {json.dumps(NOBODY)}"

@@ -16,6 +16,7 @@ from lib_rankopt.hosts.webui import exchange, saving, script, start, surrounding
 from lib_rankopt.hosts.webui.host import WebuiHost
 from lib_rankopt.ui import compat
 from lib_rankopt.ui.exchange import TAB, Exchange
+from lib_rankopt.ui.score_folder import scoring
 from lib_rankopt.ui.tab import build_tab
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def service() -> StudyService:
 def tabs(others: Exchange) -> list[tuple[gr.Blocks, str, str]]:
     """Build the tab, connected with the webui's others. Its form has no menu of models: the webui's own says which one is used."""
     info = dataclasses.replace(describe_host(host()), models=())
-    return [(build_tab(info, api=api.PREFIX.lstrip("/"), extend=others.connect), "Rank-Optimize", TAB)]
+    # as for the webui's own work on folders: whoever hides that does not want strangers to name any
+    score = None if surroundings.hides_folders() else scoring(surroundings.scorers, surroundings.data_dir())
+    return [(build_tab(info, api=api.PREFIX.lstrip("/"), extend=others.connect, score=score), "Rank-Optimize", TAB)]
 
 
 def app_started(_demo: gr.Blocks | None, app: FastAPI) -> None:

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -30,6 +31,8 @@ from lib_rankopt.studies.views import (
     BlindTrial,
     ProgressView,
     RoundView,
+    ScorerView,
+    ScoresView,
     StudySettings,
     StudyView,
 )
@@ -262,8 +265,23 @@ class FakeService(FakeState):
                 raise NotFoundError(f"There is no scorer '{scorer}'. Known: {', '.join(HOST_INFO.scorers)}.")
             for candidate in item["candidates"]:
                 candidate["scores"][scorer] = sum(candidate["genes"])
+            self._scored.add(scorer)
             self._save()
             return self._round_view(study, item)
+
+    def scorers(self) -> list[ScorerView]:
+        known = {"version": "1", "scale": "0 to 8", "relative": False, "warning": ""}
+        return [ScorerView(name, True, **(known if name in self._scored else {})) for name in HOST_INFO.scorers]
+
+    def score_images(self, images: Sequence[str], prompt: str, scorer: str) -> ScoresView:
+        wanted = list(dict.fromkeys(images))
+        if not 1 <= len(wanted) <= 256:
+            raise InvalidInputError(f"{len(wanted)} images are named; 1 to 256 can be scored at a time.")
+        if scorer not in HOST_INFO.scorers:
+            raise NotFoundError(f"There is no scorer '{scorer}'. Known: {', '.join(HOST_INFO.scorers)}.")
+        scores = {image: self.image_path(image).stat().st_size / 1000 for image in wanted}
+        self._scored.add(scorer)
+        return ScoresView(scorer, "1", "0 to 8", False, "", scores)
 
     def start_auto(self, study: str, scorer: str, rounds: int) -> StudyView:
         with self._lock:

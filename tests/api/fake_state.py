@@ -29,13 +29,14 @@ class FakeState:
     """Everything in one JSON file, painted by one thread per round."""
 
     def __init__(self, folder: Path, image_seconds: float = 0.05) -> None:
-        self.folder = folder
+        self.folder = self.data_dir = folder
         self.image_seconds = image_seconds
         self.blind_tests: dict[str, dict[str, Any]] = {}
         self._lock = threading.Condition(threading.RLock())
         self._version = 0
         self._job: dict[str, Any] = {}
         self._cancel: set[str] = set()
+        self._scored: set[str] = set()
         self.host = SimpleNamespace(picks=PickBoard())
         (folder / "images").mkdir(parents=True, exist_ok=True)
         file = folder / "studies.json"

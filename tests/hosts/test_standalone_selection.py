@@ -16,12 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_rankopt import scorers
-from lib_rankopt.errors import GenerationError, GenerationInterrupted, InvalidInputError, ModelError
+from lib_rankopt.errors import GenerationError, GenerationInterrupted, InvalidInputError, ModelError, NotFoundError
 from lib_rankopt.hosts import standalone_pool
 from lib_rankopt.hosts.base import GeneratedImage, Progress
 from lib_rankopt.hosts.standalone import StandaloneHost
-from lib_rankopt.scorers.base import Scorer, ScorerInfo
+from lib_rankopt.scorers import Scorer, ScorerInfo, ScorerShelf
 from lib_rankopt.selection.create import seeds_of
 from lib_rankopt.selection.settings import Selection
 from tests.diffusion import tiny
@@ -43,10 +42,8 @@ class Brightness(Scorer):
 
 
 @pytest.fixture
-def scorer(monkeypatch: pytest.MonkeyPatch) -> Brightness:
-    found = Brightness()
-    monkeypatch.setattr(scorers, "create", lambda name, device="cpu": found)
-    return found
+def scorer() -> Brightness:
+    return Brightness()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +55,9 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def host(models_dir: Path, scorer: Brightness) -> StandaloneHost:
-    return StandaloneHost(models_dir, "tiny.safetensors", device="cpu")
+    host = StandaloneHost(models_dir, "tiny.safetensors", device="cpu")
+    host.scorers = ScorerShelf(factories={"clip": lambda: scorer})
+    return host
 
 
 @pytest.fixture
@@ -167,14 +166,14 @@ def test_one_latent_without_noise_is_refused(policy: str, host: StandaloneHost, 
         ({"policy": "greedy"}, {"sampler": "Euler a", "eta": 0.0}, "eta 0"),
         ({"policy": "halving"}, {"sampler": "DPM fast"}, "'DPM fast'"),
         ({"policy": "halving"}, {"steps": 2}, "too few"),
-        ({"policy": "halving", "scorer": "clipp"}, {}, "did you mean 'clip'"),
+        ({"policy": "halving", "scorer": "clipp"}, {}, "There is no scorer 'clipp'. Known: clip"),
         ({"policy": "halving", "path": "1 2@9"}, {"sampler": "Euler a"}, "only 8 steps"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_run(
     options: dict[str, Any], changes: dict[str, Any], said: str, host: StandaloneHost, request_of: RequestOf
 ) -> None:
-    with pytest.raises(InvalidInputError, match=said):
+    with pytest.raises((InvalidInputError, NotFoundError), match=said):
         host.validate(request_of(**{"steps": 8, **changes}, selection=Selection(**options)))
 
 

@@ -52,7 +52,7 @@ def test_without_open_clip_the_message_says_how_to_get_it(monkeypatch: pytest.Mo
 
 
 def test_without_another_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(device: str) -> None:
+    def missing(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'regex'", name="regex")
 
     monkeypatch.setattr(pocket_clip, "PocketClipScorer", missing)

@@ -6,8 +6,9 @@ const test = require('node:test');
 
 require(path.join(__dirname, '../../javascript/rankopt_10_ranking.js'));
 require(path.join(__dirname, '../../javascript/rankopt_11_selection.js'));
+require(path.join(__dirname, '../../javascript/rankopt_12_scores.js'));
 
-const {ranking, keys, selection} = globalThis.rankopt;
+const {ranking, keys, selection, scoring} = globalThis.rankopt;
 
 const press = (key, code, more) => keys.command({key, code, shiftKey: false, ctrlKey: false, altKey: false, metaKey: false, ...more});
 
@@ -83,7 +84,7 @@ test('keys of the browser and of other extensions are left alone', () => {
 });
 
 test('letters do what the help says', () => {
-    const wanted = {l: 'like', D: 'dislike', z: 'zoom', ' ': 'zoom', u: 'undo', s: 'skip', n: 'none_better', i: 'incumbent', Enter: 'confirm', Escape: 'escape'};
+    const wanted = {m: 'scores', l: 'like', D: 'dislike', z: 'zoom', ' ': 'zoom', u: 'undo', s: 'skip', n: 'none_better', i: 'incumbent', Enter: 'confirm', Escape: 'escape'};
     for (const [key, name] of Object.entries(wanted)) assert.equal(press(key, '').name, name);
     assert.equal(press('R', 'KeyR', {shiftKey: true}).tie, true);
     assert.equal(press('ArrowUp', 'ArrowUp').direction, 'ArrowUp');
@@ -119,4 +120,44 @@ test('keys of a choice', () => {
     assert.deepEqual(selection.key(press('Escape', 'Escape')), {stop: true});
     assert.equal(selection.key(press('z', 'KeyZ')), null);
     assert.equal(selection.key(null), null);
+});
+
+test('a score has four significant digits', () => {
+    const written = [[28.4, '28.40'], [0.283149, '0.2831'], [97.0049, '97.00'], [-1.20449, '−1.204'], [0, '0.000'], [12345.6, '12350'], [0.00001234567, '0.00001235'], [1.234567e-8, '1.235e−8'], [1, '1.000']];
+    for (const [value, text] of written) assert.equal(scoring.digits(value), text);
+});
+
+const pictures = (status, ...images) => ({status, candidates: images.map((image, index) => ({id: `c${index}`, image, scores: image ? {clip: index} : {}}))});
+
+test('what lacks a number is asked for once the round is made', () => {
+    const none = new Map();
+    assert.deepEqual(scoring.lacking(pictures('ready', 'a', null, 'b'), none), ['c0', 'c2']);
+    assert.deepEqual(scoring.lacking(pictures('answered', 'a', 'b'), new Map([['c0', 1]])), ['c1']);
+    assert.deepEqual(scoring.lacking(pictures('interrupted', 'a', null), new Map([['c0', 1]])), []);
+    for (const status of ['queued', 'generating', 'discarded']) assert.deepEqual(scoring.lacking(pictures(status, 'a'), none), []);
+    assert.deepEqual(scoring.lacking({...pictures('ready', 'a'), placeholder: true}, none), []);
+    assert.deepEqual(scoring.lacking(null, none), []);
+});
+
+test('numbers are those of the scorer that was asked', () => {
+    assert.deepEqual([...scoring.numbers(pictures('ready', 'a', null, 'b'), 'clip')], [['c0', 0], ['c2', 2]]);
+    assert.equal(scoring.numbers(pictures('ready', 'a'), 'other').size, 0);
+});
+
+test('what a number means, and what is said before', () => {
+    const known = {name: 'clip', ready: true, problem: '', version: '1', scale: 'cosine × 100', relative: false, warning: 'random weights'};
+    assert.equal(scoring.meaning(known), 'clip: cosine × 100 · random weights');
+    assert.equal(scoring.meaning({name: 'clip'}), 'clip');
+    assert.match(scoring.meaning({...known, relative: true, warning: ''}), /^clip: cosine × 100 · compares the images of this round only$/);
+    assert.equal(scoring.about(known), scoring.meaning(known));
+    assert.equal(scoring.about({name: 'hps', ready: false, problem: 'Put it there.'}), 'Put it there.');
+    assert.match(scoring.about({name: 'hps', ready: true, version: null}), /has to load/);
+});
+
+test('a menu offers the scorer in use, or the first that can be used', () => {
+    const infos = [{name: 'a', ready: false}, {name: 'b', ready: true}];
+    assert.equal(scoring.offered(infos, null), 'b');
+    assert.equal(scoring.offered(infos, 'a'), 'a');
+    assert.equal(scoring.offered(infos.slice(0, 1), null), 'a');
+    assert.equal(scoring.offered([], null), '');
 });

@@ -32,7 +32,7 @@ def get_round(study: str, index: int, service: StudyService = SERVICE) -> JSONRe
 
 @router.post("/rounds/{index}/scores", responses=gives(Round))
 def score_round(study: str, index: int, body: Judge, service: StudyService = SERVICE) -> JSONResponse:
-    """Let a scorer look at a round's images; ranks nothing."""
+    """Let a scorer look at a round's images; ranks nothing. Numbers that only hold among these images are in this answer alone."""
     return reply(service.score(study, index, body.scorer))
 
 

@@ -24,12 +24,13 @@ from lib_rankopt.hosts.base import (
 )
 from lib_rankopt.hosts.pocket import pocket_defaults
 from lib_rankopt.hosts.validation import check_latents, check_name, check_settings, check_size
-from lib_rankopt.hosts.webui import options, probes
+from lib_rankopt.hosts.webui import options, probes, surroundings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lib_rankopt.hosts.picks import PickBoard
+    from lib_rankopt.scorers.shelf import ScorerShelf
     from lib_rankopt.selection.settings import Selection
 
 _FACTOR = 8  # pixels per element of a latent
@@ -123,6 +124,10 @@ class WebuiHost(Host):
         from lib_rankopt.hosts.webui import selection
 
         return selection.picks()
+
+    @property
+    def scorers(self) -> ScorerShelf:  # type: ignore[override]
+        return surroundings.scorers()
 
     def lora_dir(self) -> Path | None:
         return Path(shared.cmd_opts.lora_dir)

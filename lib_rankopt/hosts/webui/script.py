@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modules import scripts
 
 from lib_rankopt.errors import NotFoundError
-from lib_rankopt.hosts.webui import saving, selection_values, start
+from lib_rankopt.hosts.webui import image_scores, saving, selection_values, start
 from lib_rankopt.hosts.webui.selection import Selecting, forget, say_left_out
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class RankOptimizeScript(scripts.Script):
         """One image is as it will be saved."""
         if run := getattr(p, RUN, None):
             run.image_is_done(p, pp.image)
+        else:
+            image_scores.image_is_done(p, pp.image)
         saving.image_is_done(p, pp.image)
 
 

@@ -9,10 +9,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from modules import processing, sd_samplers_common, shared
 
-from lib_rankopt import scorers
 from lib_rankopt.errors import InvalidInputError, RankOptError
 from lib_rankopt.hosts.judging import Judging
 from lib_rankopt.hosts.picks import PickBoard
@@ -22,7 +20,6 @@ from lib_rankopt.selection.create import SamplerRun, policy_of, seeds_of
 from lib_rankopt.selection.record import SelectionRecord, parse_path
 
 if TYPE_CHECKING:
-    from lib_rankopt.scorers.base import Scorer
     from lib_rankopt.selection.settings import Selection
 
 log = logging.getLogger("rankopt.hosts")
@@ -42,8 +39,8 @@ def check(selection: Selection, sampler: str, steps: int, eta: float | None, see
     Raises:
         RankOptError: the scorer is missing, or the sampler or the steps do not suit the policy; says what to use instead.
     """
-    if selection.scorer and not selection.path and selection.scorer not in scorers.names():
-        _scorer(selection.scorer)  # which says what is missing
+    if selection.scorer and not selection.path:
+        surroundings.scorers().check(selection.scorer)
     function = probes.sampler_function(sampler)
     if function is None:
         return
@@ -141,9 +138,9 @@ class Selecting:
     @contextlib.contextmanager
     def judge(self, steps: int) -> Iterator[Judging]:
         selection = self.selection
-        scorer = _scorer(selection.scorer) if selection.scorer and not selection.path else None
         small, whole = pictures.maker(selection.decoder), pictures.maker("full")
-        with _on_device(scorer):
+        judges = bool(selection.scorer) and not selection.path
+        with surroundings.scorers().lent(selection.scorer) if judges else contextlib.nullcontext() as scorer:
             yield Judging(selection, self._p.prompts[0], steps, small, whole, scorer, picks(), _is_stopped)
 
     def chosen(self, seed: int, record: SelectionRecord) -> None:
@@ -206,21 +203,3 @@ def _entry(value: str) -> Any:
 
 def _is_stopped() -> bool:
     return bool(shared.state.interrupted or shared.state.skipped)
-
-
-def _scorer(name: str) -> Scorer:
-    return surroundings.kept(f"scorer {name}", lambda: scorers.create(name))
-
-
-@contextlib.contextmanager
-def _on_device(scorer: Scorer | None) -> Iterator[None]:
-    """Lend the graphics card to a scorer, in its own precision."""
-    if scorer is None or torch.device(shared.device).type != "cuda":
-        yield
-        return
-    scorer.to(str(shared.device))
-    try:
-        with torch.autocast("cuda", enabled=False):
-            yield
-    finally:
-        scorer.to("cpu")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from modules import paths, shared
+import torch
+from modules import paths, shared, ui_components
+
+if TYPE_CHECKING:
+    from lib_rankopt.scorers.shelf import ScorerShelf
 
 T = TypeVar("T")
 SECTION = ("rankopt", "Rank-Optimize")
+SCORES = "rankopt_scores"
 # One place for them: what is in ui-config.json goes before whatever an option here would say.
 _ABOUT_DEFAULTS = (
     "Defaults of the form (images per round, optimiser, sampler, size …): set the Rank-Optimize tab as you like it, then <b>Settings → "
@@ -22,6 +27,13 @@ def data_dir() -> Path:
     """Folder of studies and images: the option, or ``rankopt`` in the webui's data folder; never inside the extension."""
     chosen = getattr(shared.cmd_opts, "rankopt_data_dir", None) or shared.opts.data.get("rankopt_data_dir")
     return Path(chosen) if chosen else Path(paths.data_path) / "rankopt"
+
+
+def scorers() -> ScorerShelf:
+    """Scorers of this process, whose weights are in our data folder or among the webui's models."""
+    from lib_rankopt.scorers.shelf import ScorerShelf
+
+    return kept("scorers", lambda: ScorerShelf((data_dir(), Path(paths.models_path)), torch.device(shared.device)))
 
 
 def database_url() -> str | None:
@@ -40,6 +52,17 @@ def add_options() -> None:
     shared.opts.add_option("rankopt_data_dir", folder)
     shared.opts.add_option("rankopt_database_url", database)
     shared.opts.add_option("rankopt_defaults_explanation", defaults)
+    chosen = shared.OptionInfo(
+        [], "Scores written into the parameters of every image", ui_components.DropdownMulti,
+        lambda: {"choices": list(scorers().names())}, section=SECTION,
+    )  # fmt: skip
+    chosen.info("of txt2img and img2img; a scorer's weights have to be here, see the README")
+    shared.opts.add_option(SCORES, chosen)
+
+
+def hides_folders() -> bool:
+    """Whether the webui is told not to let people name folders of its machine."""
+    return bool(getattr(shared.cmd_opts, "hide_ui_dir_config", False))
 
 
 def credentials() -> dict[str, str] | None:

@@ -2,4 +2,4 @@
 
 import tempfile
 
-data_path = tempfile.mkdtemp(prefix="rankopt-standin-")
+data_path = models_path = tempfile.mkdtemp(prefix="rankopt-standin-")

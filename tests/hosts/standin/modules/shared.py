@@ -8,7 +8,7 @@ from modules import paths
 class OptionInfo:
     """One setting."""
 
-    def __init__(self, default, label="", section=None, infotext=None):
+    def __init__(self, default, label="", component=None, component_args=None, section=None, infotext=None):
         self.default, self.label, self.section, self.infotext = default, label, section, infotext
 
     def info(self, _text):

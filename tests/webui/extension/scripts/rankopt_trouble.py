@@ -34,7 +34,8 @@ class Strange:
 
 def trouble(values: dict = Body(...)):  # noqa: B008 (the webui FastAPI is too old for Annotated)
     """Let the scorer ``strange`` make trouble, counted from its next call on."""
-    strange = surroundings.kept("scorer strange", lambda: Strange("", 0))
+    strange = surroundings.kept("strange", lambda: Strange("", 0))
+    surroundings.scorers().add("strange", strange)
     strange.trouble, strange.at, strange.calls = values["trouble"], values["at"], 0
 
 

@@ -1,0 +1,165 @@
+"""Images in files and folders: finds them and reads them with their prompts."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.evaluation.image_prompts import CAPTIONS, prompt_beside, prompt_in
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# Those of the suffixes and no other: Pillow would start a program for some of its formats.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF")
+# What Pillow raises at files that are damaged, cut off, huge or made to do harm: no one family.
+_BROKEN = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, ArithmeticError, AssertionError, MemoryError,
+    RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+_NO_PROMPT = f"no prompt: neither in the image nor in a {' or '.join(CAPTIONS)} file beside it"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to score; ``error`` says why a folder could not be listed."""
+
+    path: Path
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ScoredFile:
+    """What became of one file.
+
+    Attributes:
+        file: its path as it was given.
+        size: in bytes; −1 where that is not known.
+        modified: seconds since 1970, to the millisecond.
+        prompt: that it was scored with, without extra-network tags; empty where it has none.
+        scores: by scorer. errors: by scorer, why it gave none.
+        is_known: the scores are those of an earlier run.
+    """
+
+    file: str
+    size: int = -1
+    modified: float = 0.0
+    prompt: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    is_known: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file as it was read: with its image, or with the reason why there is none. ``no_prompt`` is why the record has no prompt."""
+
+    record: ScoredFile
+    image: Image.Image | None = None
+    error: str = ""
+    no_prompt: str = _NO_PROMPT
+
+
+def find_images(paths: Sequence[Path]) -> Iterator[Source]:
+    """Yield the images of folders and their sub-folders, and files as they are named, each once.
+
+    A folder's images come sorted, then its sub-folders; one folder's names are in memory at a time, and no file is touched. Hidden files
+    and folders are left out, and so are links to folders, which may go round in circles.
+
+    Raises:
+        InvalidInputError: there is no such file or folder, raised before the first image.
+    """
+    if missing := next((path for path in paths if not path.exists()), None):
+        raise InvalidInputError(f"There is no file or folder {missing}.")
+    found = (source for path in paths for source in (_in_folder(path) if path.is_dir() else (Source(path),)))
+    return found if len(paths) == 1 else _once(found)
+
+
+def _once(sources: Iterable[Source]) -> Iterator[Source]:
+    seen: set[str] = set()
+    for source in sources:
+        name = os.path.abspath(source.path)  # noqa: PTH100  (pathlib's leaves '..' in)
+        if name not in seen:
+            seen.add(name)
+            yield source
+
+
+def _in_folder(folder: Path) -> Iterator[Source]:
+    files: list[str] = []
+    folders: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                elif entry.name.lower().endswith(SUFFIXES) and not entry.is_dir():
+                    files.append(entry.name)
+    except OSError as error:
+        yield Source(folder, f"the folder cannot be listed ({error.strerror or error})")
+        return
+    for name in sorted(files):
+        yield Source(folder / name)
+    for name in sorted(folders):
+        yield from _in_folder(folder / name)
+
+
+def read(source: Source, prompt: str = "") -> Picture:
+    """Read a file, and its prompt where ``prompt`` is empty."""
+    record, path = ScoredFile(str(source.path)), source.path
+    if source.error:
+        return Picture(record, error=source.error)
+    try:
+        about = path.stat()
+        record = replace(record, size=about.st_size, modified=round(about.st_mtime, 3))
+        if not about.st_size:
+            return Picture(record, error="the file is empty")
+        with Image.open(path, formats=_FORMATS) as opened:
+            opened.load()
+            image = opened.copy()
+            try:
+                return Picture(replace(record, prompt=prompt or prompt_in(opened) or prompt_beside(path)), image)
+            except InvalidInputError as error:
+                return Picture(record, image, no_prompt=f"no prompt: {error}")
+    except UnidentifiedImageError:
+        return Picture(record, error="the file is no picture in PNG, JPEG, WebP, BMP, GIF or TIFF")
+    except _BROKEN as error:
+        return Picture(record, error=f"the file cannot be read ({getattr(error, 'strerror', None) or error or type(error).__name__})")
+
+
+def pixels_of(path: Path) -> int:
+    """How many it has, from its head; 0 where the reader will say what is wrong with it."""
+    try:
+        with Image.open(path, formats=_FORMATS) as opened:
+            return int(opened.width * opened.height)
+    except _BROKEN:
+        return 0
+
+
+def is_current(known: ScoredFile, path: Path, prompt: str, by_prompt: bool) -> bool:
+    """Whether a file, and where ``by_prompt`` its prompt, are still those that were scored."""
+    try:
+        about = path.stat()
+    except OSError:
+        return False
+    if known.size >= 0 and (known.size, known.modified) != (about.st_size, round(about.st_mtime, 3)):
+        return False
+    return not by_prompt or known.prompt == (prompt or _prompt_now(path))
+
+
+def _prompt_now(path: Path) -> str:
+    try:
+        with Image.open(path, formats=_FORMATS) as opened:
+            found = prompt_in(opened)
+            if not found and opened.format == "PNG":
+                opened.load()
+                found = prompt_in(opened)
+            return found or prompt_beside(path)
+    except _BROKEN:
+        return ""
