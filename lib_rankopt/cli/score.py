@@ -80,7 +80,8 @@ def run(arguments: Namespace) -> int:
         for name, scorer in scorers.items():
             if scorer.info.warning:
                 _say(f"warning: the scorer '{name}': {scorer.info.warning}")
-        log = _open_log(arguments, names, own)
+        versions = {name: scorer.info.version for name, scorer in scorers.items()}
+        log = _open_log(arguments, versions, own)
         if log:
             stack.enter_context(closing(log))
         tally = Tally()
@@ -130,7 +131,7 @@ def _device(arguments: Namespace, own: Shard) -> str | None:
     return f"cuda:{own.local}"
 
 
-def _open_log(arguments: Namespace, names: Sequence[str], own: Shard) -> ScoreLog | None:
+def _open_log(arguments: Namespace, scorers: dict[str, str], own: Shard) -> ScoreLog | None:
     if not arguments.out:
         return None
     path = own.own(arguments.out)
@@ -138,7 +139,7 @@ def _open_log(arguments: Namespace, names: Sequence[str], own: Shard) -> ScoreLo
         _say(f"process {own.rank} of {own.processes} writes {path}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        return (CsvLog if arguments.csv else JsonLog)(path, names)
+        return (CsvLog if arguments.csv else JsonLog)(path, scorers)
 
 
 def _score(
@@ -146,7 +147,7 @@ def _score(
 ) -> None:
     """Score this process's share, batch by batch."""
     sources = islice(find_images(paths), own.rank, None, own.processes)
-    write = _logged(log) if log else _printed(arguments, list(scorers), own)
+    write = _logged(log) if log else _printed(arguments, {name: scorer.info.version for name, scorer in scorers.items()}, own)
     show = log is not None and sys.stderr.isatty() and not arguments.json
     whole = sum(1 for _ in islice(find_images(paths), own.rank, None, own.processes)) if show else 0
     with (
@@ -168,7 +169,7 @@ def _logged(log: ScoreLog) -> Write:
     return write
 
 
-def _printed(arguments: Namespace, names: Sequence[str], own: Shard) -> Write:
+def _printed(arguments: Namespace, names: dict[str, str], own: Shard) -> Write:
     if arguments.csv and own.rank == 0:
         _print_text(CsvLog.head(names))
 

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,15 +23,15 @@ class ScoreLog(ABC):
 
     Args:
         path: made where it is not there yet.
-        scorers: names, in the order of columns.
+        scorers: versions by name, in the order of columns.
 
     Raises:
         InvalidInputError: the file is there and holds something else; it is left as it is.
         OSError: as the system says.
     """
 
-    def __init__(self, path: Path, scorers: Sequence[str]) -> None:
-        self.path, self._scorers = path, tuple(scorers)
+    def __init__(self, path: Path, scorers: Mapping[str, str]) -> None:
+        self.path, self._scorers = path, dict(scorers)
         self.known: dict[str, ScoredFile] = {}
         """Files that have a score of every scorer, by name; the latest line counts."""
         if path.is_file():
@@ -48,12 +48,12 @@ class ScoreLog(ABC):
 
     @staticmethod
     @abstractmethod
-    def head(scorers: Sequence[str]) -> bytes:
+    def head(scorers: Mapping[str, str]) -> bytes:
         """What stands at the top of a file."""
 
     @staticmethod
     @abstractmethod
-    def line(record: ScoredFile, scorers: Sequence[str]) -> bytes:
+    def line(record: ScoredFile, scorers: Mapping[str, str]) -> bytes:
         """One file's line, with its end."""
 
     @abstractmethod
@@ -86,15 +86,15 @@ class ScoreLog(ABC):
 
 
 class JsonLog(ScoreLog):
-    """One JSON object a line: file, bytes, modified, prompt, scores, errors."""
+    """One JSON object a line: file, bytes, modified, prompt, scores, errors, versions. Scores of other versions count as not there."""
 
     @staticmethod
-    def head(scorers: Sequence[str]) -> bytes:
+    def head(scorers: Mapping[str, str]) -> bytes:
         return b""
 
     @staticmethod
-    def line(record: ScoredFile, scorers: Sequence[str]) -> bytes:
-        return json.dumps(as_json(record), allow_nan=False).encode("ascii") + b"\n"
+    def line(record: ScoredFile, scorers: Mapping[str, str]) -> bytes:
+        return json.dumps({**as_json(record), "versions": scorers}, allow_nan=False).encode("ascii") + b"\n"
 
     def _read(self, file: IO[bytes]) -> int:
         whole = 0
@@ -112,20 +112,22 @@ class JsonLog(ScoreLog):
             found = json.loads(line)
             if isinstance(found, dict) and "summary" in found:  # somebody kept what was printed
                 return
-            self._keep(str(found["file"]), int(found["bytes"]), float(found["modified"]), str(found["prompt"]), dict(found["scores"]))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            versions = dict(found.get("versions", {}))
+            scores = {name: score for name, score in dict(found["scores"]).items() if versions.get(name) == self._scorers.get(name)}
+            self._keep(str(found["file"]), int(found["bytes"]), float(found["modified"]), str(found["prompt"]), scores)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise self._foreign(number) from error
 
 
 class CsvLog(ScoreLog):
-    """Columns file, prompt, one for each scorer, error; UTF-8. It does not hold a file's size and time."""
+    """Columns file, prompt, one for each scorer, error; UTF-8. It holds neither a file's size and time nor the scorers' versions."""
 
     @staticmethod
-    def head(scorers: Sequence[str]) -> bytes:
+    def head(scorers: Mapping[str, str]) -> bytes:
         return _row(["file", "prompt", *scorers, "error"])
 
     @staticmethod
-    def line(record: ScoredFile, scorers: Sequence[str]) -> bytes:
+    def line(record: ScoredFile, scorers: Mapping[str, str]) -> bytes:
         scores = [f"{record.scores[name]:.6f}" if name in record.scores else "" for name in scorers]
         return _row([record.file, record.prompt, *scores, told(record.errors, scorers)])
 
@@ -164,7 +166,7 @@ def as_json(record: ScoredFile) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def told(errors: Mapping[str, str], scorers: Sequence[str]) -> str:
+def told(errors: Mapping[str, str], scorers: Collection[str]) -> str:
     """All errors of a file as one text; one that all scorers share without their names."""
     if len(errors) == len(scorers) and len(set(errors.values())) == 1:
         return next(iter(errors.values()))

@@ -84,7 +84,7 @@ def _scored(shelf: ScorerShelf, folder: Path, names: Sequence[str], prompt: str,
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         scorers = {name: stack.enter_context(shelf.lent(name)) for name in names}
-        log = stack.enter_context(closing(JsonLog(path, list(names))))
+        log = stack.enter_context(closing(JsonLog(path, {name: one.info.version for name, one in scorers.items()})))
         for batch in stack.enter_context(closing(score_files(sources, scorers, prompt, log.known))):
             log.append(record for record in batch if not record.is_known)
             for record in batch:

@@ -323,14 +323,14 @@ def test_a_line_that_was_cut_off_is_scored_again_and_no_other(log_type: type[Jso
     for i in range(3):
         save(tmp_path / f'pic "{i}", x.png', (i, 0, 0), infotext=f'a "fox",\nno {i}\nSteps: 1')
     path = tmp_path / "out"
-    log = log_type(path, ["red"])
+    log = log_type(path, {"red": "1"})
     found = scored([tmp_path], {"red": Red(uses_prompt=True)})
     log.append(found)
     log.close()
-    whole, last = path.read_bytes(), len(log.line(found[-1], ["red"]))
+    whole, last = path.read_bytes(), len(log.line(found[-1], {"red": "1"}))
     for cut in range(1, last + 1):
         path.write_bytes(whole[:-cut])
-        log = log_type(path, ["red"])
+        log = log_type(path, {"red": "1"})
         assert len(log.known) == 2, cut
         red = Red(uses_prompt=True)
         found = [one for batch in score_files(find_images([tmp_path]), {"red": red}, known=log.known) for one in batch]
@@ -347,16 +347,17 @@ def test_what_has_changed_is_scored_again(tmp_path: Path) -> None:
     for path in paths:
         path.with_suffix(".txt").write_text("fox")
     first = scored([tmp_path], {"red": Red(uses_prompt=True)})
-    log = JsonLog(tmp_path / "out", ["red"])
+    log = JsonLog(tmp_path / "out", {"red": "1"})
     log.append(first)
     log.close()
-    known = JsonLog(tmp_path / "out", ["red"]).known
+    known = JsonLog(tmp_path / "out", {"red": "1"}).known
     os.utime(paths[0], (1, 1))
     paths[1].with_suffix(".txt").write_text("dog")
     assert [one.is_known for one in scored([tmp_path], {"red": Red(uses_prompt=True)}, known=known)] == [False, False, True, True]
     assert [one.is_known for one in scored([tmp_path], {"red": Red()}, known=known)] == [False, True, True, True]
     assert not any(one.is_known for one in scored([tmp_path], {"red": Red(uses_prompt=True)}, known=known, prompt="cat"))
-    assert not JsonLog(tmp_path / "out", ["red", "other"]).known
+    assert not JsonLog(tmp_path / "out", {"red": "1", "other": "1"}).known
+    assert not JsonLog(tmp_path / "out", {"red": "2"}).known  # other weights
 
 
 @pytest.mark.parametrize("text", ["notes of mine", "notes\nof mine\n", '{"a": 1}\n', "[1]\n", '{"file": "a.png"}\n', "\0\0\0"])
@@ -365,21 +366,22 @@ def test_a_file_of_something_else_is_left_as_it_is(log_type: type[JsonLog] | typ
     path = tmp_path / "notes"
     path.write_text(text)
     with pytest.raises(InvalidInputError, match="name a new file"):
-        log_type(path, ["red"])
+        log_type(path, {"red": "1"})
     assert path.read_text() == text
 
 
 def test_other_columns_and_an_error_after_a_score(tmp_path: Path) -> None:
-    log = CsvLog(tmp_path / "a.csv", ["red"])
+    log = CsvLog(tmp_path / "a.csv", {"red": "1"})
     log.append([ScoredFile("1.png", scores={"red": 1.0}), ScoredFile("2.png", scores={"red": 2.0})])
     log.append([ScoredFile("2.png", errors={"red": "is gone"})])
     log.close()
-    assert list(CsvLog(tmp_path / "a.csv", ["red"]).known) == ["1.png"]
+    assert list(CsvLog(tmp_path / "a.csv", {"red": "1"}).known) == ["1.png"]
     with pytest.raises(InvalidInputError, match="other columns than file,prompt,red,blue,error"):
-        CsvLog(tmp_path / "a.csv", ["red", "blue"])
+        CsvLog(tmp_path / "a.csv", {"red": "1", "blue": "1"})
 
 
 def test_a_summary_among_the_lines_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    path.write_bytes(JsonLog.line(ScoredFile("a.png", 1, 2.5, "x", {"red": 1.0}), ["red"]) + json.dumps({"summary": []}).encode() + b"\n")
-    assert JsonLog(path, ["red"]).known == {"a.png": ScoredFile("a.png", 1, 2.5, "x", {"red": 1.0}, is_known=True)}
+    line = JsonLog.line(ScoredFile("a.png", 1, 2.5, "x", {"red": 1.0}), {"red": "1"})
+    path.write_bytes(line + json.dumps({"summary": []}).encode() + b"\n")
+    assert JsonLog(path, {"red": "1"}).known == {"a.png": ScoredFile("a.png", 1, 2.5, "x", {"red": 1.0}, is_known=True)}
