@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.scorers.prompts import without_tags
 
 if TYPE_CHECKING:
     from PIL import Image
 
 CAPTIONS = (".txt", ".caption")
 _MOST_TEXT = 1 << 20  # bytes that are read of a caption
-_TAG = re.compile(r"<\w+:[^<>]+>")  # as the webui finds them, modules/extra_networks.py
 _NEGATIVE, _SETTINGS = "\nNegative prompt:", "\nSteps:"
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _CODES = {b"ASCII\0\0\0": "utf-8", b"\0\0\0\0\0\0\0\0": "utf-8"}
 # Pillow reads what strangers' tools wrote with whatever its parsers happen to raise.
 _BROKEN_EXIF = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, struct.error)
-
-
-def without_tags(prompt: str) -> str:
-    """Strip extra-network tags such as ``<lora:name:1>``, which no scorer knows; emphasis such as ``(fox:1.2)`` stays."""
-    plain = prompt.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-    return _TAG.sub("", plain).strip()
 
 
 def prompt_of_infotext(text: str) -> str:

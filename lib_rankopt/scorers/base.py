@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lib_rankopt.errors import InvalidInputError
-
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
@@ -61,20 +59,3 @@ class Scorer(ABC):
     @abstractmethod
     def to(self, device: str) -> None:
         """Move the weights; ``"cpu"`` frees the accelerator."""
-
-
-def prompt_of_each(info: ScorerInfo, count: int, prompts: str | Sequence[str]) -> list[str]:
-    """Return one prompt for each of ``count`` images.
-
-    Raises:
-        InvalidInputError: neither one prompt nor as many as images, or an empty one where prompts matter.
-    """
-    texts = [prompts] * count if isinstance(prompts, str) else list(prompts)
-    if len(texts) == 1:
-        texts *= count
-    if len(texts) != count:
-        raise InvalidInputError(f"{len(texts)} prompts for {count} images: give one prompt, or one for each image.")
-    empty = [place for place, text in enumerate(texts) if not text.strip()]
-    if info.uses_prompt and empty:
-        raise InvalidInputError(f"The scorer '{info.name}' compares an image with its prompt, and prompt {empty[0] + 1} is empty.")
-    return texts

@@ -13,8 +13,9 @@ import torch
 
 from lib_rankopt.diffusion.memory import is_out_of_memory, release
 from lib_rankopt.errors import ModelError
-from lib_rankopt.scorers.base import Scorer, prompt_of_each
+from lib_rankopt.scorers.base import Scorer
 from lib_rankopt.scorers.images import as_images
+from lib_rankopt.scorers.prompts import prompt_of_each
 
 if TYPE_CHECKING:
     from PIL import Image

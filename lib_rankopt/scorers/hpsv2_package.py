@@ -21,9 +21,10 @@ import torch
 from lib_rankopt.diffusion.checkpoint import read_tensors
 from lib_rankopt.errors import MissingDependencyError, ModelError
 from lib_rankopt.scorers import clip_layouts
-from lib_rankopt.scorers.base import Scorer, ScorerInfo, prompt_of_each
+from lib_rankopt.scorers.base import Scorer, ScorerInfo
 from lib_rankopt.scorers.hps import FILES as HPS_FILES
 from lib_rankopt.scorers.images import as_images, as_rgb
+from lib_rankopt.scorers.prompts import prompt_of_each
 from lib_rankopt.scorers.weights import version_of, warning_of
 
 if TYPE_CHECKING:

@@ -21,24 +21,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rankopt.scorers")
 
+_KEEP_SECONDS = 300.0  # a large one takes 4 GB of memory that others may want, and ten seconds to be read again
+
 
 class ScorerShelf:
-    """Makes scorers by name and keeps them, on the CPU while nobody uses them. Thread-safe.
+    """Makes scorers by name and keeps them while they are used, and for some minutes more on the CPU. Thread-safe.
 
     Args:
         folders: where weights are looked for, see :class:`~lib_rankopt.scorers.weights.WeightFolders`.
         device: where scorers work while they are lent; ``None`` is the accelerator where there is one.
         factories: by name, what makes a scorer, in place of the registry.
+        keep_seconds: how long after the last loan scorers stay in memory.
 
     Attributes:
         weights: finds files.
     """
 
     def __init__(
-        self, folders: Sequence[Path] = (), device: torch.device | None = None, factories: Mapping[str, Callable[[], Scorer]] | None = None
+        self,
+        folders: Sequence[Path] = (),
+        device: torch.device | None = None,
+        factories: Mapping[str, Callable[[], Scorer]] | None = None,
+        keep_seconds: float = _KEEP_SECONDS,
     ) -> None:
         self.weights = WeightFolders(folders)
-        self._device, self._factories = device, factories
+        self._device, self._factories, self._keep = device, factories, keep_seconds
+        self._forgetting: threading.Timer | None = None
         self._scorers: dict[str, Scorer] = {}
         self._own: dict[str, Scorer] = {}
         self._towers: dict[tuple[Path, bool], ClipTower] = {}
@@ -82,6 +90,7 @@ class ScorerShelf:
             if name not in self._scorers:
                 self.check(name)
                 self._scorers[name] = registry.make(name, self) if self._factories is None else self._factories[name]()
+                self._forget_later()
             return self._scorers[name]
 
     def tower(self, path: Path, quick_gelu: bool) -> ClipTower:
@@ -96,7 +105,7 @@ class ScorerShelf:
 
     @contextlib.contextmanager
     def lent(self, name: str) -> Iterator[Scorer]:
-        """Lend a scorer on the device; when the last borrower gives it back it goes to the CPU again.
+        """Lend a scorer on the device; when the last borrower gives it back it goes to the CPU again, and out of memory after a while.
 
         Raises:
             As :meth:`get`.
@@ -113,6 +122,7 @@ class ScorerShelf:
                 self._lent[name] -= 1
                 if not self._lent[name]:
                     scorer.to("cpu")
+                self._forget_later()
 
     def release(self) -> None:
         """Forget all scorers that nobody uses, and their weights."""
@@ -125,6 +135,13 @@ class ScorerShelf:
         import torch
 
         release(torch.device("cpu"))
+
+    def _forget_later(self) -> None:
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+        self._forgetting = threading.Timer(self._keep, self.release)
+        self._forgetting.daemon = True
+        self._forgetting.start()
 
     def _move(self, name: str, scorer: Scorer) -> None:
         from lib_rankopt.diffusion.memory import is_out_of_memory, release

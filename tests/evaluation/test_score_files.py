@@ -22,11 +22,12 @@ from PIL.PngImagePlugin import PngInfo
 from lib_rankopt.errors import InvalidInputError, ModelError
 from lib_rankopt.evaluation import mean_interval
 from lib_rankopt.evaluation.image_files import ScoredFile, Source, find_images, is_current, read
-from lib_rankopt.evaluation.image_prompts import prompt_beside, prompt_in, prompt_of_infotext, without_tags
+from lib_rankopt.evaluation.image_prompts import prompt_beside, prompt_in, prompt_of_infotext
 from lib_rankopt.evaluation.score_files import Tally, score_files
 from lib_rankopt.evaluation.score_log import CsvLog, JsonLog
 from lib_rankopt.scorers import create
 from lib_rankopt.scorers.base import Scorer, ScorerInfo
+from lib_rankopt.scorers.prompts import without_tags
 
 INFOTEXT = "a red fox, <lora:fox_v2:0.8> (in snow:1.2)\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, Size: 512x512"
 PROMPT = "a red fox,  (in snow:1.2)"

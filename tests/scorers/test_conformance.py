@@ -85,6 +85,10 @@ def test_pictures_of_any_size_are_scored(scorer: Scorer, size: tuple[int, int]) 
     assert bool(torch.isfinite(scorer.score([noise(*size)], PROMPT)).all())
 
 
+def test_tags_of_extra_networks_are_not_part_of_what_is_judged(scorer: Scorer, images: list[Image.Image]) -> None:
+    assert torch.equal(scorer.score(images, f"{PROMPT} <lora:style:0.8>"), scorer.score(images, PROMPT))
+
+
 def test_no_images_have_no_scores(scorer: Scorer) -> None:
     assert scorer.score([], PROMPT).shape == (0,)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,22 @@ def test_what_is_released_is_loaded_anew(shelf: ScorerShelf, weights_folder: Pat
         kept = own.get("hpsv2")
     assert own.get("hpsv2.1") is not first
     assert own.get("hpsv2") is kept
+
+
+def test_what_nobody_uses_is_forgotten_after_a_while() -> None:
+    made: list[Moved] = []
+    shelf = ScorerShelf(factories={"moved": lambda: made.append(Moved()) or made[-1]}, keep_seconds=0.2)  # type: ignore[dict-item,func-returns-value,return-value]
+    with shelf.lent("moved"), shelf.lent("moved"):
+        time.sleep(0.4)
+        shelf.get("moved")
+    with shelf.lent("moved"):
+        pass
+    assert len(made) == 1
+    deadline = time.monotonic() + 10
+    while len(made) == 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+        shelf.get("moved")
+    assert len(made) == 2
 
 
 def test_a_scorer_of_ones_own_can_be_added() -> None:

@@ -9,6 +9,7 @@ from modules import shared
 
 from lib_rankopt.errors import RankOptError
 from lib_rankopt.hosts.webui import surroundings
+from lib_rankopt.scorers.prompts import without_tags
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,7 +33,7 @@ def image_is_done(p: Any, image: Image.Image) -> None:
         del entries[name]  # of the image before
     for name in names():
         try:
-            value = _score(name, image, p.prompts[getattr(p, "batch_index", 0)])
+            value = _score(name, image, without_tags(p.prompts[getattr(p, "batch_index", 0)]))
         except Exception as error:  # a hook of the webui: whatever it is, the image is worth more than its score
             _tell(p, name, error)
             continue
