@@ -68,8 +68,8 @@ def run(arguments: Namespace) -> int:
             advance(progress.fraction * progress.total)
 
         for made in host.generate(request, report):
-            path = _write(made, arguments.out)
             scores = {name: round(float(judge.score([made.image], request.prompt)[0]), 4) for name, judge in judges.items()}
+            path = _write(made, scores, arguments.out)
             how = made.selection
             if how and arguments.tree:
                 _draw(how, path.with_name(f"{path.stem}-tree.png"))
@@ -102,13 +102,14 @@ def _told(record: SelectionRecord) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write(made: GeneratedImage, folder: Path) -> Path:
+def _write(made: GeneratedImage, scores: dict[str, float], folder: Path) -> Path:
+    """As PNG, with its scores behind its other parameters."""
     from PIL.PngImagePlugin import PngInfo
 
     from lib_rankopt.store.blobs import write_atomically
 
     info = PngInfo()
-    info.add_text("parameters", made.parameters)
+    info.add_text("parameters", ", ".join([made.parameters, *(f"Score {name}: {score:.4f}" for name, score in scores.items())]))
     path = folder / f"{made.seed:010d}.png"
     with writing(path):
         write_atomically(path, lambda stream: made.image.save(stream, "PNG", pnginfo=info))

@@ -35,7 +35,7 @@ FILES = {
         CLIP_L,
     ),
     "aesthetic1": (
-        WeightFile((f"{_V1}.safetensors", f"{_V1}.pth"), 1, url=f"https://github.com/LAION-AI/aesthetic-predictor/raw/main/{_V1}.pth"),
+        WeightFile((f"{_V1}.safetensors", f"{_V1}.pth"), 0.004, url=f"https://github.com/LAION-AI/aesthetic-predictor/raw/main/{_V1}.pth"),
         CLIP_L,
     ),
 }
