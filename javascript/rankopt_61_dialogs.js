@@ -125,12 +125,12 @@
             ['1 – 9, 0', 'the image at that place comes next in your order; again takes it back'],
             ['Shift + digit', 'a tie with the one before'], ['R', 'rank the focused image'], ['T', 'ties on or off (for touch)'],
             ['Enter', 'confirm and go on; the rest count as equal last'], ['N', 'none is better'], ['S', 'skip this round'], ['U', 'undo'],
+            ['M', 'a scorer’s numbers on the images'],
         ]],
         ['Looking', [
             ['← → ↑ ↓', 'move the focus'], ['Z, Space', 'zoom; + − closer and farther, Shift + arrows look around'], ['C', 'two side by side, again for four'],
             ['L, D', 'like, dislike the focused image'], ['I', 'show which one is the incumbent'], ['F', 'fill the window'],
             ['E', 'go on with the focused image, or the best, elsewhere'], ['H', 'how the focused image was chosen among candidates'],
-            ['M', 'a scorer’s numbers on the images, or none'],
         ]],
         ['Does it help?', [
             ['W', 'start and now as a slider'], ['B', 'blind test'], ['A', 'let a scorer rank, or take over'], ['Esc', 'stop making images; close'], ['?', 'this help'],

@@ -20,7 +20,7 @@
             return;
         }
         if (!state.data.study || state.data.blind) return;
-        const option = (info) => h('option', {value: info.name}, info.ready ? info.name : `${info.name} (not installed)`);
+        const option = (info) => h('option', {value: info.name}, info.ready ? info.name : `${info.name} (${info.missing.length ? 'weights missing' : 'not installed'})`);
         const select = h('select', {class: 'ro-select', id: 'rankopt_scores'}, h('option', {value: NOBODY}, 'none'), infos.map(option));
         select.value = scoring.offered(infos, scores.scorer);
         const about = h('p', {class: 'ro-dim ro-about-scorer', 'aria-live': 'polite'});

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from lib_rankopt.errors import RankOptError
-from lib_rankopt.evaluation.image_files import find_images
-from lib_rankopt.evaluation.score_files import Tally, score_files
-from lib_rankopt.evaluation.score_log import JsonLog
 
 if TYPE_CHECKING:
+    from lib_rankopt.evaluation.score_files import Tally
     from lib_rankopt.scorers.shelf import ScorerShelf
 
 _HEADS = ["folder", "scorer", "images", "mean", "95 % interval"]
@@ -49,6 +47,8 @@ def scoring(shelf: Callable[[], ScorerShelf], data_dir: Path) -> Score:
     """Return what scores folders with a shelf's scorers and keeps the scores below ``data_dir/scores``."""
 
     def score(folder: str, names: Sequence[str], prompt: str) -> Iterator[tuple[str, list[Row]]]:
+        from lib_rankopt.evaluation.score_files import Tally
+
         tally = Tally()
         try:
             if not folder.strip() or not names:
@@ -78,6 +78,10 @@ def rows(tally: Tally) -> list[Row]:
 
 
 def _scored(shelf: ScorerShelf, folder: Path, names: Sequence[str], prompt: str, path: Path, tally: Tally) -> Iterator[None]:
+    from lib_rankopt.evaluation.image_files import find_images
+    from lib_rankopt.evaluation.score_files import score_files
+    from lib_rankopt.evaluation.score_log import JsonLog
+
     sources = find_images([folder])
     for name in names:
         shelf.check(name)

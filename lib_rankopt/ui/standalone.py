@@ -45,7 +45,7 @@ def build_page(service: StudyService, *, info: HostInfo | None = None, local: bo
     api.mount(app, service, host_info=info, allowed_hosts=hosts)
     score = scoring(lambda: service.host.scorers, service.data_dir) if local else None  # nobody else names folders of this machine
     tab = build_tab(info, api=api.PREFIX.lstrip("/"), themed=True, defaults_of=lambda model: service.host.defaults(model), score=score)
-    gr.mount_gradio_app(app, tab, path="/", **compat.mount_options())
+    gr.mount_gradio_app(app, tab.queue(), path="/", **compat.mount_options())
     app.add_middleware(PageHead, head=lambda: OWN_PAGE + page_head(api.PREFIX.lstrip("/")))
     app.add_middleware(Border, allowed_hosts=None if hosts is None else frozenset(hosts))
     return app

@@ -96,15 +96,15 @@ def test_the_choice_belongs_to_the_study_and_to_this_page(board):
     study = board.study
     choose(board)
     wait_numbers(board)
-    board.page.click("text=Studies")
+    board.page.click(".ro-bar > .ro-button")
     board.new_study("a valley without numbers")
     board.wait_ready()
     assert numbers(board) == [""] * 8
-    board.page.click("text=Studies")
+    board.page.click(".ro-bar > .ro-button")
     board.page.click(f"[data-study='{study}'] .ro-open")
     board.wait_ready()
     wait_numbers(board)
-    board.open()
+    board.page.goto(board.url)
     board.page.wait_for_selector(".ro-page:not([hidden])")
     board.wait_ready()
     assert numbers(board) == [""] * 8
@@ -112,7 +112,7 @@ def test_the_choice_belongs_to_the_study_and_to_this_page(board):
 
 def test_ranking_goes_on_while_the_scorer_works(board):
     board.page.evaluate(BETWEEN)
-    board.page.evaluate("between.wait = new Promise(done => { window.go = done; })")
+    board.page.evaluate("() => { between.wait = new Promise(done => { window.go = done; }); }")
     choose(board)
     board.wait_text("clip is", ".ro-scoring")
     assert board.page.inner_text(".ro-scoring").endswith("scoring…")
@@ -132,14 +132,14 @@ def test_weights_that_are_missing_are_named_and_nothing_is_asked_again(board):
     board.page.evaluate(BETWEEN)
     board.page.evaluate(
         """sentence => {
-            between.infos = infos => infos.map(one => ({...one, ready: false, problem: sentence}));
+            between.infos = infos => infos.map(one => ({...one, ready: false, missing: [{}], problem: sentence}));
             between.error = [422, {error: 'ModelError', message: sentence}];
         }""",
         sentence,
     )
     board.press("m")
     board.page.wait_for_selector(MENU)
-    assert "clip (not installed)" in board.page.inner_text("#rankopt_scores")
+    assert "clip (weights missing)" in board.page.inner_text("#rankopt_scores")
     assert sentence in board.page.inner_text(MENU)
     keep(board, "scores-missing")
     board.press("Enter")
@@ -154,7 +154,11 @@ def test_weights_that_are_missing_are_named_and_nothing_is_asked_again(board):
 
 def test_a_warning_is_said_once_and_stands_beside_the_numbers(board):
     board.page.evaluate(BETWEEN)
-    board.page.evaluate("between.infos = infos => infos.map(one => one.version ? {...one, warning: 'random weights: they mean nothing'} : one)")
+    board.page.evaluate(
+        """() => {
+            between.infos = infos => infos.map(one => one.version ? {...one, warning: 'random weights: they mean nothing'} : one);
+        }"""
+    )
     choose(board)
     wait_numbers(board)
     board.wait_text("clip: random weights: they mean nothing", ".ro-toast")
@@ -218,11 +222,14 @@ def test_the_viewer_shows_them_too(board):
 
 
 def test_a_phone_shows_them_beside_everything_else(open_board, shared_server):
-    board = open_board(f"{shared_server.url}?__theme=dark", viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme="dark")
+    phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True, "color_scheme": "dark"}
+    board = open_board(f"{shared_server.url}?__theme=dark", **phone)
     board.new_study("a valley with numbers in the hand")
     board.wait_ready()
     board.page.locator("[data-command=scores]").tap()
     board.page.wait_for_selector(MENU)
+    board.page.eval_on_selector("#rankopt_scores", "one => one.add(new Option('a scorer of a long name (weights missing)', 'x'), null)")
+    assert board.page.eval_on_selector(MENU, "one => one.scrollWidth <= one.clientWidth")
     keep(board, "phone-scores-menu")
     board.page.locator(f"{MENU} .ro-primary").tap()
     wait_numbers(board)

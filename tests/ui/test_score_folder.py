@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image, PngImagePlugin
 
-from lib_rankopt.scorers import ScorerInfo, ScorerShelf
-from lib_rankopt.ui.score_folder import scoring
-from lib_rankopt.ui.tab import build_tab
-from tests.api.fake_service import HOST_INFO
-from tests.ui.test_tab import components
-
 gr = pytest.importorskip("gradio")
+torch = pytest.importorskip("torch")
+
+from lib_rankopt.scorers import ScorerInfo, ScorerShelf  # noqa: E402
+from lib_rankopt.ui.score_folder import scoring  # noqa: E402
+from lib_rankopt.ui.tab import build_tab  # noqa: E402
+from tests.api.fake_service import HOST_INFO  # noqa: E402
+from tests.ui.test_tab import components  # noqa: E402
 
 
 class Brightness:
@@ -27,7 +27,7 @@ class Brightness:
     def __init__(self) -> None:
         self.seen = 0
 
-    def score(self, images: Any, prompts: Any) -> torch.Tensor:
+    def score(self, images: Any, prompts: Any) -> Any:
         self.seen += len(images)
         return torch.tensor([float(image.convert("L").getpixel((0, 0))) for image in images])
 
