@@ -62,6 +62,8 @@ def compare(scorer: Any, images: list[Image.Image], repeats: int) -> tuple[float
 
 def measure(weights: Path, count: int, repeats: int, calls: int) -> dict[str, float]:
     """All figures of one run."""
+    import open_clip  # noqa: F401  (its own memory is not the scorer's)
+
     images = pictures(count, 512)
     shelf = ScorerShelf([weights])
     found = {"memory_before_mib": resident_mib()}

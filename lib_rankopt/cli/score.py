@@ -21,6 +21,7 @@ from lib_rankopt.evaluation.image_files import ScoredFile, find_images
 from lib_rankopt.evaluation.score_files import SummaryRow, Tally, relative, score_files
 from lib_rankopt.evaluation.score_log import CsvLog, JsonLog, ScoreLog, as_json, told
 from lib_rankopt.scorers import registry
+from lib_rankopt.scorers.base import CALIBRATED, JOINED
 
 if TYPE_CHECKING:
     from lib_rankopt.scorers.base import Scorer
@@ -107,7 +108,7 @@ def _check(arguments: Namespace, names: Sequence[str], paths: Sequence[Path], ow
         raise InvalidInputError("What is to be scored? Name images or folders.")
     for name in names:
         registry.check(name)
-        if registry.JOINED in name and not all(one.startswith(registry.CALIBRATED) for one in name.split(registry.JOINED)):
+        if JOINED in name and not all(one.startswith(CALIBRATED) for one in name.split(JOINED)):
             raise relative(name)
     if arguments.out:
         if arguments.out.is_dir():
@@ -218,7 +219,7 @@ def _calibrate(arguments: Namespace, tally: Tally, scorers: dict[str, Scorer]) -
         made = calibration_of(scorer.info, tally.scores(name), str(arguments.calibrate))
         with writing(folder):
             path = write(made, folder)
-        _say(f"{registry.CALIBRATED}{name}: mean {made.mean:.5g}, deviation {made.std:.5g} of {made.count:,} images, in {path}")
+        _say(f"{CALIBRATED}{name}: mean {made.mean:.5g}, deviation {made.std:.5g} of {made.count:,} images, in {path}")
 
 
 def _summary(row: SummaryRow) -> dict[str, object]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from lib_rankopt.cli.context import print_json, table, weight_folders, writing
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.scorers import registry
+from lib_rankopt.scorers.base import JOINED
 from lib_rankopt.scorers.weights import SUBFOLDER, WeightFile, WeightFolders
 
 _MEGABYTE = 1_000_000
@@ -58,7 +59,7 @@ def _to_get(wanted: WeightFile) -> str:
 
 def download(arguments: Namespace) -> int:
     """Fetch what the scorers of ``--download`` need and is not here, going on where an earlier try was cut off."""
-    wanted = [one for name in split_names(arguments.download) for one in name.split(registry.JOINED)]
+    wanted = [one for name in split_names(arguments.download) for one in name.split(JOINED)]
     if not wanted:
         raise InvalidInputError("--download: name at least one scorer; --list shows them.")
     for name in wanted:

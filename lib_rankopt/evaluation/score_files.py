@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from lib_rankopt.errors import InvalidInputError, ModelError
 from lib_rankopt.evaluation.image_files import Picture, ScoredFile, Source, is_current, pixels_of, read
 from lib_rankopt.evaluation.statistics import Estimate, mean_interval
+from lib_rankopt.scorers.base import CALIBRATED, JOINED
 from lib_rankopt.scorers.prompts import without_tags
-from lib_rankopt.scorers.registry import CALIBRATED, JOINED
 
 if TYPE_CHECKING:
     from lib_rankopt.scorers.base import Scorer

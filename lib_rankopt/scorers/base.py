@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+JOINED = "+"
+"""Between the names of several scorers it makes an ensemble of them."""
+CALIBRATED = "z:"
+"""Before a scorer's name it asks for its scores in standard deviations of a reference pool."""
+
 
 @dataclass(frozen=True)
 class ScorerInfo:

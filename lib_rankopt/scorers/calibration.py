@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lib_rankopt.errors import InvalidInputError, ModelError
-from lib_rankopt.scorers.base import Scorer, ScorerInfo
-from lib_rankopt.scorers.registry import CALIBRATED
+from lib_rankopt.scorers.base import CALIBRATED, Scorer, ScorerInfo
 from lib_rankopt.scorers.weights import SUBFOLDER
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lib_rankopt.scorers.base import Scorer, ScorerInfo
+from lib_rankopt.scorers.base import CALIBRATED, Scorer, ScorerInfo
 from lib_rankopt.scorers.images import as_images
-from lib_rankopt.scorers.registry import CALIBRATED
 
 if TYPE_CHECKING:
     from PIL import Image

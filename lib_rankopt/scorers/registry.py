@@ -9,16 +9,13 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from lib_rankopt.errors import MissingDependencyError, NotFoundError
+from lib_rankopt.errors import NotFoundError
+from lib_rankopt.scorers.base import CALIBRATED, JOINED, Scorer
 
 if TYPE_CHECKING:
-    from lib_rankopt.scorers.base import Scorer
-    from lib_rankopt.scorers.shelf import ScorerShelf
     from lib_rankopt.scorers.weights import WeightFile
 
 GROUP = "rankopt.scorers"
-JOINED = "+"
-CALIBRATED = "z:"
 _OPEN_CLIP = "open_clip:"
 
 # Module and function (name, shelf) -> Scorer. The function's module says in FILES which weights each name needs.
@@ -81,38 +78,20 @@ def files(name: str) -> tuple[WeightFile, ...]:
     return tuple(found)
 
 
-def make(name: str, shelf: ScorerShelf) -> Scorer:
-    """Load a scorer.
+def factory(name: str) -> Callable[[str, Any], Scorer]:
+    """Return what makes a single scorer: ``(name, shelf) -> Scorer``, where the shelf has the weights.
 
     Raises:
-        NotFoundError: no scorer of that name. MissingDependencyError: it needs a package that is not installed.
-        ModelError: its weights are missing or broken.
+        NotFoundError: no scorer of that name. ImportError: it needs a package that is not installed.
     """
     check(name)
-    try:
-        if JOINED in name:
-            from lib_rankopt.scorers.ensemble import Ensemble
-
-            return Ensemble(name, [shelf.get(one) for one in name.split(JOINED)])
-        return _make(name, shelf)
-    except MissingDependencyError:
-        raise
-    except ImportError as error:
-        package = (error.name or "the package").partition(".")[0]
-        raise MissingDependencyError(
-            f"The scorer '{name}' needs a package that is not installed ({error}); install it with: pip install {package}"
-        ) from error
-
-
-def _make(name: str, shelf: ScorerShelf) -> Scorer:
-    place = _place(name)
-    if place:
+    if place := _place(name):
         module, _, function = place.partition(":")
-        create: Callable[[str, ScorerShelf], Scorer] = getattr(import_module(f"lib_rankopt.scorers.{module}"), function)
-        return create(name, shelf)
+        create: Callable[[str, Any], Scorer] = getattr(import_module(f"lib_rankopt.scorers.{module}"), function)
+        return create
     point: Any = next(one for one in entry_points(group=GROUP) if one.name == name)
-    made: Scorer = point.load()("cpu")
-    return made
+    made: Callable[[str], Scorer] = point.load()
+    return lambda _name, _shelf: made("cpu")
 
 
 def _place(name: str) -> str:

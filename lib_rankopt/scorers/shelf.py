@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_rankopt.errors import NotFoundError
+from lib_rankopt.errors import MissingDependencyError, NotFoundError
 from lib_rankopt.scorers import registry
+from lib_rankopt.scorers.base import JOINED, Scorer
 from lib_rankopt.scorers.weights import WeightFolders
 
 if TYPE_CHECKING:
     import torch
 
-    from lib_rankopt.scorers.base import Scorer
     from lib_rankopt.scorers.clip_tower import ClipTower
 
 log = logging.getLogger("rankopt.scorers")
@@ -89,7 +89,7 @@ class ScorerShelf:
                 return self._own[name]
             if name not in self._scorers:
                 self.check(name)
-                self._scorers[name] = registry.make(name, self) if self._factories is None else self._factories[name]()
+                self._scorers[name] = self._made(name)
                 self._forget_later()
             return self._scorers[name]
 
@@ -135,6 +135,23 @@ class ScorerShelf:
         import torch
 
         release(torch.device("cpu"))
+
+    def _made(self, name: str) -> Scorer:
+        if self._factories is not None:
+            return self._factories[name]()
+        if JOINED in name:
+            from lib_rankopt.scorers.ensemble import Ensemble
+
+            return Ensemble(name, [self.get(one) for one in name.split(JOINED)])
+        try:
+            return registry.factory(name)(name, self)
+        except MissingDependencyError:
+            raise
+        except ImportError as error:
+            package = (error.name or "the package").partition(".")[0]
+            raise MissingDependencyError(
+                f"The scorer '{name}' needs a package that is not installed ({error}); install it with: pip install {package}"
+            ) from error
 
     def _forget_later(self) -> None:
         if self._forgetting is not None:

@@ -236,7 +236,7 @@ def optimize(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) 
 def test_optimize_ends_when_the_scorer_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "make", lambda *_: Listed([1.0, 2.0, 3.0]))
+    monkeypatch.setattr(registry, "factory", lambda _name: lambda *_: Listed([1.0, 2.0, 3.0]))
     code, out, err = optimize(capsys, tmp_path, "--rounds", "3", "--json")
     assert code == 2
     assert "upside down" in err
@@ -261,7 +261,7 @@ def test_optimize_tells_the_winner_and_writes_the_best_image(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge = Listed([1.0, 2.0, 9.0], [4.0, 6.0, 5.0])
-    monkeypatch.setattr(registry, "make", lambda *_: judge)
+    monkeypatch.setattr(registry, "factory", lambda _name: lambda *_: judge)
     picture = tmp_path / "new" / "best.png"
     code, out, _ = optimize(capsys, tmp_path / "data", "--rounds", "2", "--json", "--out", str(picture))
     assert code == 0
@@ -316,7 +316,7 @@ def test_a_full_disk_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str],
 
     kept = blobs.write_atomically
     monkeypatch.setattr(blobs, "write_atomically", lambda path, write: (kept if "data" in path.parts else Full())(path, write))
-    monkeypatch.setattr(registry, "make", lambda *_: Listed([1.0, 2.0, 3.0]))
+    monkeypatch.setattr(registry, "factory", lambda _name: lambda *_: Listed([1.0, 2.0, 3.0]))
     for code, _, err in (
         optimize(capsys, tmp_path / "data", "--rounds", "1", "--out", str(tmp_path / "best.png")),
         run(capsys, "generate", "--prompt", PROMPT, "--out", str(tmp_path), "--steps", "2"),
@@ -328,7 +328,7 @@ def test_a_full_disk_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str],
 def test_optimize_takes_the_models_own_schedule_and_words_for_booleans(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "make", lambda *_: Listed([1.0, 2.0, 3.0]))
+    monkeypatch.setattr(registry, "factory", lambda _name: lambda *_: Listed([1.0, 2.0, 3.0]))
     options = ["--optimizer", "zo_ranksgd", "--set", "line_search=False", "--set", "renormalize=true", "--set", "mu=0.5"]
     code, _, err = run(capsys, "--data-dir", str(tmp_path), "optimize", "--prompt", PROMPT, "--rounds", "1", "--candidates", "3", *options)
     assert code == 0, err
@@ -345,7 +345,7 @@ def test_the_last_line_is_the_command_that_goes_on(
     model, data, models = tmp_path / "my model", tmp_path / "my data", tmp_path / "my models"
     models.mkdir()
     assert run(capsys, "pocket", "export", "--diffusers", str(model))[0] == 0
-    monkeypatch.setattr(registry, "make", lambda *_: Listed([1.0, 2.0, 3.0]))
+    monkeypatch.setattr(registry, "factory", lambda _name: lambda *_: Listed([1.0, 2.0, 3.0]))
     code, out, err = run(
         capsys, "--data-dir", str(data), "--models-dir", str(models), "optimize", "--prompt", PROMPT, "--rounds", "1",
         "--candidates", "3", "--model", str(model), "--steps", "2",

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.scorers.images import as_images, as_rgb, padded
+from lib_rankopt.scorers.images import as_images, as_rgb, cropped, fitted, padded
 
 
 def test_tensor_and_pil_agree() -> None:
@@ -43,3 +43,50 @@ def test_refusals() -> None:
         as_images(torch.zeros(3, 8, 8))
     with pytest.raises(InvalidInputError, match="NaN"):
         as_images(torch.full((1, 3, 8, 8), torch.nan))
+
+
+SIZES = [(64, 64), (90, 40), (33, 71), (1, 1), (28, 28), (27, 200)]
+
+
+def picture(mode: str, size: tuple[int, int]) -> Image.Image:
+    """Noise in a mode."""
+    rng = np.random.default_rng(0)
+    if mode == "I;16":
+        return Image.fromarray(rng.integers(0, 65536, size[::-1], dtype=np.uint16))
+    if mode == "RGBA":
+        return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8))
+    return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).convert(mode)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "I;16"])
+def test_the_crop_is_torchvisions_on_pictures(mode: str, size: tuple[int, int]) -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    theirs = transforms.Compose(
+        [transforms.Resize(28, transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(28), transforms.ToTensor()]
+    )
+    image = picture(mode, size)
+    assert torch.equal(cropped(image, 28), theirs(as_rgb(image)))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "I;16"])
+def test_the_fitted_picture_is_pils_to_a_rounding_and_padded_with_zeros(mode: str, size: tuple[int, int]) -> None:
+    image = picture(mode, size)
+    found = fitted(image, 28)
+    scale = 28 / max(size)
+    inner = [max(1, round(side * scale)) for side in size]
+    left, top = (28 - inner[0]) // 2, (28 - inner[1]) // 2
+    expected = torch.zeros(3, 28, 28)
+    small = torch.from_numpy(np.array(as_rgb(image).resize((inner[0], inner[1]), Image.Resampling.BICUBIC))).permute(2, 0, 1) / 255
+    expected[:, top : top + inner[1], left : left + inner[0]] = small
+    # PIL rounds to 8 bits after each of its two passes, and cuts off what leaves them; tensors do neither
+    assert (found.clamp(0, 1) - expected).abs().max() < (0.02 if size != (28, 28) else 1e-6)
+    outside = torch.ones(28, 28, dtype=torch.bool)
+    outside[top : top + inner[1], left : left + inner[0]] = False
+    assert not found[:, outside].any()
+
+
+def test_a_picture_of_another_shape_than_all_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="too long and narrow"):
+        cropped(Image.new("RGB", (5000, 1)), 224)

@@ -127,6 +127,49 @@ def test_random_weights_say_so(tmp_path: Path) -> None:
     assert "random" in ScorerShelf([tmp_path]).get("hpsv2.1").info.warning
 
 
+# -- others' scorers
+def test_other_packages_add_theirs_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    from lib_rankopt.scorers import registry
+
+    point = EntryPoint("theirs", "tests.scorers.test_shelf:made_elsewhere", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.GROUP else [])
+    shelf = ScorerShelf()
+    assert "theirs" in shelf.names()
+    shelf.check("theirs")
+    assert shelf.get("theirs").score([noise(8, 8)], "a fox").tolist() == [0.0]
+    assert shelf.get("theirs") is shelf.get("theirs")
+
+
+def made_elsewhere(device: str) -> Any:
+    assert device == "cpu"
+    return Moved()
+
+
+def test_any_model_of_open_clip_scores_by_its_own_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+
+    import open_clip
+
+    (tmp_path / "Small-14.json").write_text(
+        json.dumps({"embed_dim": checkpoints.EMBEDDING, "vision_cfg": checkpoints.TOWER, "text_cfg": checkpoints.TEXT})
+    )
+    open_clip.add_model_config(tmp_path / "Small-14.json")
+    monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda name: ["random"] if name == "Small-14" else [])
+    model = checkpoints.open_clip_model(3)
+    checkpoints.save_open_clip(tmp_path / "scorers" / "Small-14-random.pt", model)
+    images = [noise(50, 40), noise(30, 60, 1)]
+    found = ScorerShelf([tmp_path]).get("open_clip:Small-14/random").score(images, ["a fox", "a dog"])
+    _, _, prepare = open_clip.create_model_and_transforms("Small-14")
+    with torch.inference_mode():
+        text = model.encode_text(open_clip.get_tokenizer("Small-14")(["a fox", "a dog"]), normalize=True)
+        expected = 100 * (model.encode_image(torch.stack([prepare(image) for image in images]), normalize=True) * text).sum(-1)
+    assert torch.allclose(found, expected, atol=1e-3)
+    with pytest.raises(ModelError, match=r"'open_clip:Small-14/random' needs the file .* \(of unknown size\)"):
+        ScorerShelf([tmp_path / "empty"]).check("open_clip:Small-14/random")
+
+
 # -- ensembles and calibration
 def test_an_ensemble_is_the_mean_of_ranks(shelf: ScorerShelf) -> None:
     images = [noise(40, 40, seed) for seed in range(6)]
