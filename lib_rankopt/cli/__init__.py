@@ -1,6 +1,7 @@
-"""The command line: ``python -m lib_rankopt serve | generate | optimize | studies | pocket``.
+"""The command line: ``python -m lib_rankopt serve | generate | optimize | score | studies | pocket``.
 
-Exit codes: 0 done; 1 a fault of ours (with ``--verbose``, its trace); 2 unusable input, said in one sentence; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 a fault of ours (with ``--verbose``, its trace), or images that could not be scored;
+2 unusable input, said in one sentence; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations

@@ -113,9 +113,10 @@ class ScorerShelf:
         scorer = self.get(name)
         with self._lock:
             self._lent[name] = self._lent.get(name, 0) + 1
-            if self._lent[name] == 1:
-                self._move(name, scorer)
         try:
+            with self._lock:
+                if self._lent[name] == 1:
+                    self._move(name, scorer)
             yield scorer
         finally:
             with self._lock:

@@ -23,7 +23,7 @@ class Moved:
 
     def __init__(self, fails: str = "") -> None:
         self.places: list[str] = []
-        self.fails = fails
+        self.fails, self.error = fails, "CUDA out of memory. Tried to allocate 2 GiB"
 
     def score(self, images: Any, prompts: Any) -> torch.Tensor:
         return torch.zeros(len(images))
@@ -31,7 +31,7 @@ class Moved:
     def to(self, device: str) -> None:
         self.places.append(device)
         if device == self.fails:
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+            raise RuntimeError(self.error)
 
 
 def test_scorers_are_loaded_once_and_share_a_clip(shelf: ScorerShelf) -> None:
@@ -80,6 +80,16 @@ def test_what_does_not_fit_works_on_the_cpu() -> None:
     with shelf.lent("moved") as scorer:
         assert moved.places == ["cuda", "cpu"]
         assert len(scorer.score([noise(8, 8)], "a")) == 1
+
+
+def test_a_move_that_fails_is_no_loan() -> None:
+    moved = Moved(fails="cuda")
+    moved.error = "CUDA error: an illegal memory access was encountered"
+    shelf = ScorerShelf(device=torch.device("cuda"), factories={"moved": lambda: moved})  # type: ignore[dict-item,return-value]
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="illegal memory access"), shelf.lent("moved"):
+            pass
+    assert moved.places == ["cuda", "cpu"] * 2
 
 
 def test_what_is_released_is_loaded_anew(shelf: ScorerShelf, weights_folder: Path) -> None:
