@@ -46,7 +46,7 @@ def timed(work: Callable[[], Any]) -> float:
 def compare(scorer: Any, images: list[Image.Image], repeats: int) -> tuple[float, float]:
     """Our images a second, and as a share of the bare forward's; both take turns."""
     pixels = torch.stack([scorer.prepare(image) for image in images])
-    model, tokens = scorer._tower._own, scorer._tower._tokenize([PROMPT])
+    model, tokens = scorer._tower._network.module, scorer._tower._tokenize([PROMPT])
 
     def bare() -> None:
         model.encode_image(pixels, normalize=True) @ model.encode_text(tokens, normalize=True).T

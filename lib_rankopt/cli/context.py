@@ -80,14 +80,11 @@ def comparable(shelf: ScorerShelf, name: str) -> Scorer:
     Raises:
         InvalidInputError: it only ranks the images of one call. As :meth:`~lib_rankopt.scorers.shelf.ScorerShelf.get`.
     """
-    from lib_rankopt.scorers.base import CALIBRATED, JOINED
+    from lib_rankopt.evaluation.score_files import relative
 
     scorer = shelf.get(name)
     if scorer.info.is_relative:
-        raise InvalidInputError(
-            f"The scorer '{name}' only ranks images that it sees together: name its scorers apart, or calibrate them (score --calibrate) "
-            f"and take {JOINED.join(CALIBRATED + one.removeprefix(CALIBRATED) for one in name.split(JOINED))}."
-        )
+        raise relative(name)
     return scorer
 
 

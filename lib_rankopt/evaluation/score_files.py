@@ -61,8 +61,8 @@ def relative(name: str) -> InvalidInputError:
     """What is said against a scorer that only ranks."""
     names = name.split(JOINED)
     return InvalidInputError(
-        f"The scorer '{name}' ranks the images of one call among each other, so its scores of a folder, which is scored in batches, would "
-        f"not compare. Name the scorers apart, --scorer {','.join(names)}, or calibrate them (--calibrate) and take "
+        f"The scorer '{name}' ranks the images of one call among each other, so its scores of images that are scored one after the other "
+        f"would not compare. Name the scorers apart, --scorer {','.join(names)}, or calibrate them (--calibrate) and take "
         f"{JOINED.join(CALIBRATED + one.removeprefix(CALIBRATED) for one in names)}."
     )
 

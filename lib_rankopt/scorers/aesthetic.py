@@ -17,7 +17,7 @@ from lib_rankopt.errors import ModelError
 from lib_rankopt.scorers.base import Scorer, ScorerInfo
 from lib_rankopt.scorers.batched import BatchedScorer
 from lib_rankopt.scorers.clip_score import CLIP_L
-from lib_rankopt.scorers.images import cropped
+from lib_rankopt.scorers.images import cropped, normalized
 from lib_rankopt.scorers.weights import WeightFile, version_of, warning_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class AestheticScorer(BatchedScorer):
         self._tower, self._weight, self._bias = tower, weight, bias
 
     def prepare(self, image: Image.Image) -> Tensor:
-        return self._tower.normalized(cropped(image, self._tower.size))
+        return normalized(cropped(image, self._tower.size))
 
     def ask(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
         return self._tower.images(pixels) @ self._weight + self._bias

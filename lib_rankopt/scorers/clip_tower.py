@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +12,7 @@ from torch import Tensor
 from lib_rankopt.diffusion.checkpoint import read_tensors
 from lib_rankopt.errors import MissingDependencyError
 from lib_rankopt.scorers import clip_layouts
-from lib_rankopt.scorers.images import normalized
+from lib_rankopt.scorers.network import Network
 from lib_rankopt.scorers.weights import load_strictly, version_of, warning_of
 
 _TEXTS = 512  # prompts whose embeddings are kept
@@ -45,13 +43,14 @@ class ClipTower:
             ) from error
         tensors = clip_layouts.unified(read_tensors(path), str(path))
         config = clip_layouts.config(tensors, quick_gelu)
-        with torch.device("meta"):  # initial weights would be made for nothing, which takes longer than reading the right ones
-            self._empty: Any = CLIP(**config).eval().requires_grad_(False)
         self._length: int = config["text_cfg"]["context_length"]
-        self._own = self._made(torch.device("cpu"), torch.float32)
-        load_strictly(self._own, tensors, str(path))
-        self._model: Any = self._own
-        self._device, self._dtype = torch.device("cpu"), torch.float32
+        with torch.device("meta"):  # initial weights would be made for nothing, which takes longer than reading the right ones
+            empty = CLIP(**config)
+        model = empty.to_empty(device="cpu")
+        mask = torch.full((self._length, self._length), -torch.inf).triu_(1)
+        model.register_buffer("attn_mask", mask, persistent=False)  # is in no file
+        load_strictly(model, tensors, str(path))
+        self._network = Network(model)
         self._tokenize = get_tokenizer("ViT-B-32")  # CLIP's own, which all of the family have
         self._lock = threading.RLock()  # several scorers may share it
         self._texts: dict[str, Tensor] = {}  # the oldest first
@@ -61,21 +60,18 @@ class ClipTower:
     @property
     def scale(self) -> float:
         """``exp(logit_scale)``, by which the model learnt to multiply cosines."""
-        return float(self._own.logit_scale.exp())
+        return float(self._network.module.logit_scale.float().exp())
 
     @property
     def width(self) -> int:
         """Of the embeddings."""
-        return int(self._own.text_projection.shape[1])
-
-    def normalized(self, pixels: Tensor) -> Tensor:
-        """Return pixels ``[3, H, W]`` in 0…1 as the image tower takes them."""
-        return normalized(pixels)
+        return int(self._network.module.text_projection.shape[1])
 
     def images(self, pixels: Tensor) -> Tensor:
         """Embed prepared pictures ``[n, 3, S, S]``: float32 ``[n, width]`` of length 1, on the CPU."""
         with self._lock:
-            found: Tensor = self._model.encode_image(pixels.to(self._device, self._dtype))
+            network = self._network
+            found: Tensor = network.module.encode_image(pixels.to(network.device, network.dtype))
             return torch.nn.functional.normalize(found.float(), dim=-1).cpu()
 
     def texts(self, prompts: Sequence[str]) -> Tensor:
@@ -83,8 +79,8 @@ class ClipTower:
         with self._lock:
             known = self._texts
             if missing := [text for text in dict.fromkeys(prompts) if text not in known]:
-                tokens = self._tokenize(missing, context_length=self._length).to(self._device)
-                found = torch.nn.functional.normalize(self._model.encode_text(tokens).float(), dim=-1).cpu()
+                tokens = self._tokenize(missing, context_length=self._length).to(self._network.device)
+                found = torch.nn.functional.normalize(self._network.module.encode_text(tokens).float(), dim=-1).cpu()
                 known.update(zip(missing, found, strict=True))
             answer = torch.stack([known[text] for text in prompts])
             while len(known) > _TEXTS:
@@ -92,21 +88,8 @@ class ClipTower:
             return answer
 
     def to(self, device: torch.device) -> None:
-        """Bring the weights to a device. Those on the CPU stay as they were read, so that scores there never change."""
+        """Bring the weights to a device."""
         with self._lock:
-            if device == self._device:
-                return
-            self._texts.clear()
-            self._device = device
-            self._dtype = torch.float32 if device.type == "cpu" else torch.float16
-            self._model = self._own
-            if device.type != "cpu":
-                self._model = self._made(device, self._dtype)
-                self._model.load_state_dict(self._own.state_dict())
-
-    def _made(self, device: torch.device, dtype: torch.dtype) -> Any:
-        """A model with memory, but without weights."""
-        model = copy.deepcopy(self._empty).to(dtype).to_empty(device=device)
-        mask = torch.full((self._length, self._length), -torch.inf, device=device, dtype=dtype).triu_(1)  # is in no file
-        model.register_buffer("attn_mask", mask, persistent=False)
-        return model
+            if device != self._network.device:
+                self._texts.clear()
+                self._network.to(device)

@@ -9,6 +9,7 @@ import torch
 
 from lib_rankopt.scorers.base import ScorerInfo
 from lib_rankopt.scorers.batched import BatchedScorer
+from lib_rankopt.scorers.images import normalized
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,7 +33,7 @@ class CosineScorer(BatchedScorer):
         self._tower, self._pixels, self._factor = tower, pixels, factor
 
     def prepare(self, image: Image.Image) -> Tensor:
-        return self._tower.normalized(self._pixels(image, self._tower.size))
+        return normalized(self._pixels(image, self._tower.size))
 
     def ask(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
         return self._factor * (self._tower.images(pixels) * self._tower.texts(prompts)).sum(-1)

@@ -6,7 +6,6 @@ they are loaded; the outcome is standardised with the authors' mean and deviatio
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from lib_rankopt.scorers.base import Scorer, ScorerInfo
 from lib_rankopt.scorers.batched import BatchedScorer
 from lib_rankopt.scorers.blip import Blip, sizes
 from lib_rankopt.scorers.images import cropped, normalized
+from lib_rankopt.scorers.network import Network
 from lib_rankopt.scorers.weights import WeightFile, load_strictly, version_of, warning_of
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ class ImageRewardScorer(BatchedScorer):
         super().__init__()
         self.info = info
         self._size, self._tokenizer, self._weight, self._bias = size, tokenizer, weight, bias
-        self._own: Any = network
-        self._network: Any = network
-        self._dtype = torch.float32
+        self._network = Network(network)
 
     def prepare(self, image: Image.Image) -> Tensor:
         return normalized(cropped(image, self._size))
@@ -72,15 +70,11 @@ class ImageRewardScorer(BatchedScorer):
         texts = [self._tokenizer.encode(text) for text in prompts]
         tokens = torch.tensor([one.ids for one in texts], device=pixels.device)
         mask = torch.tensor([one.attention_mask for one in texts], device=pixels.device).bool()
-        state = self._network(pixels.to(self._dtype), tokens, mask).float().cpu()
+        state = self._network.module(pixels.to(self._network.dtype), tokens, mask).float().cpu()
         return (state @ self._weight + self._bias - _MEAN) / _STD
 
     def place(self, device: torch.device) -> None:
-        """The weights on the CPU stay as they were read, so that scores there never change."""
-        self._dtype = torch.float32 if device.type == "cpu" else torch.float16
-        self._network = self._own
-        if device.type != "cpu":
-            self._network = copy.deepcopy(self._own).to(device, self._dtype)
+        self._network.to(device)
 
 
 def create(name: str, shelf: ScorerShelf) -> Scorer:
@@ -103,7 +97,7 @@ def create(name: str, shelf: ScorerShelf) -> Scorer:
         name, f"1-{version_of(file)}", "about −2 to 2 (standardised)",
         f"shorter side to {known.image} px (bicubic), centre crop", warning=warning_of(file),
     )  # fmt: skip
-    return ImageRewardScorer(info, network.eval().requires_grad_(False), known.image, tokenizer, weight, bias)
+    return ImageRewardScorer(info, network, known.image, tokenizer, weight, bias)
 
 
 def _tokenizer(vocabulary: Path, words: int) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,6 +12,7 @@ from lib_rankopt.errors import NotFoundError
 from lib_rankopt.scorers.base import Scorer, ScorerInfo
 from lib_rankopt.scorers.batched import BatchedScorer
 from lib_rankopt.scorers.images import as_rgb
+from lib_rankopt.scorers.network import Network
 from lib_rankopt.scorers.weights import WeightFile, load_strictly, version_of, warning_of
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ class OpenClipScorer(BatchedScorer):
         model, _, self._prepare = open_clip.create_model_and_transforms(architecture)
         load_strictly(model, read_tensors(path), str(path))
         self._tokenize = open_clip.get_tokenizer(architecture)
-        self._own: Any = model.float().eval().requires_grad_(False)
-        self._model, self._dtype = self._own, torch.float32
+        self._network = Network(model)
         prepared = f"open_clip's own for {architecture}"
         self.info = ScorerInfo(name, f"1-{version_of(path)}", "cosine × 100", prepared, warning=warning_of(path))
 
@@ -47,16 +46,15 @@ class OpenClipScorer(BatchedScorer):
         return pixels
 
     def ask(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        images = self._model.encode_image(pixels.to(self._dtype), normalize=True)
+        model = self._network.module
+        images = model.encode_image(pixels.to(self._network.dtype), normalize=True)
         known = list(dict.fromkeys(prompts))
-        texts = self._model.encode_text(self._tokenize(known).to(self.device), normalize=True)
+        texts = model.encode_text(self._tokenize(known).to(self.device), normalize=True)
         scores: Tensor = 100.0 * (images * texts[[known.index(text) for text in prompts]]).sum(-1)
         return scores
 
     def place(self, device: torch.device) -> None:
-        on_cpu = device.type == "cpu"
-        self._dtype = torch.float32 if on_cpu else torch.float16
-        self._model = self._own if on_cpu else copy.deepcopy(self._own).to(device, self._dtype)
+        self._network.to(device)
 
 
 def file_of(name: str) -> WeightFile:

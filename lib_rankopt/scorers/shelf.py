@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import MissingDependencyError, NotFoundError
 from lib_rankopt.scorers import registry
-from lib_rankopt.scorers.base import JOINED, Scorer
+from lib_rankopt.scorers.base import JOINED, Scorer, ScorerInfo
 from lib_rankopt.scorers.weights import WeightFolders
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class ScorerShelf:
         self._forgetting: threading.Timer | None = None
         self._scorers: dict[str, Scorer] = {}
         self._own: dict[str, Scorer] = {}
+        self._infos: dict[str, ScorerInfo] = {}
         self._towers: dict[tuple[Path, bool], ClipTower] = {}
         self._lent: dict[str, int] = {}
         self._lock = threading.RLock()
@@ -90,8 +91,13 @@ class ScorerShelf:
             if name not in self._scorers:
                 self.check(name)
                 self._scorers[name] = self._made(name)
+                self._infos[name] = self._scorers[name].info
                 self._forget_later()
             return self._scorers[name]
+
+    def infos(self) -> dict[str, ScorerInfo]:
+        """What is known of scorers that have been loaded at some time, by name."""
+        return {**self._infos, **{name: scorer.info for name, scorer in self._own.items()}}
 
     def tower(self, path: Path, quick_gelu: bool) -> ClipTower:
         """Return the CLIP of a file, the same one to all who ask for it."""

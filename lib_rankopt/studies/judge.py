@@ -34,7 +34,6 @@ class Judge:
 
     def __init__(self, room: Room, shelf: ScorerShelf | None) -> None:
         self._room, self._given = room, shelf
-        self._infos: dict[str, ScorerInfo] = {}
         self._lock = threading.Lock()
 
     @property
@@ -48,11 +47,12 @@ class Judge:
             NotFoundError: there is none of that name. ModelError, MissingDependencyError: it cannot be loaded.
         """
         with self._lock:
-            self._info(name)
+            self._shelf.get(name)
 
     def scorers(self) -> list[ScorerView]:
         """Return what is known of every scorer; reads no weights, and waits for none that are being read."""
-        shelf, infos = self._shelf, dict(self._infos)
+        shelf = self._shelf
+        infos = shelf.infos()
         return [_view(shelf, name, infos.get(name)) for name in dict.fromkeys((*shelf.names(), *infos))]
 
     def score(self, record: RoundRecord, scorer: str) -> dict[int, float]:
@@ -89,7 +89,7 @@ class Judge:
     def _values(self, images: Sequence[str], prompt: str, scorer: str) -> tuple[dict[str, float], ScorerInfo]:
         """Numbers by image, and what they mean."""
         with self._lock:
-            info = self._info(scorer)
+            info = self._shelf.get(scorer).info
             known = {} if info.is_relative else {
                 s.image: s.value
                 for s in self._room.store.scores(images, prompt)
@@ -112,11 +112,6 @@ class Judge:
         if not judge.info.is_relative:
             self._room.store.put_scores([ScoreRecord(n, prompt, scorer, judge.info.version, v) for n, v in fresh.items()])
         return fresh
-
-    def _info(self, name: str) -> ScorerInfo:
-        """Load a scorer and remember what its scores mean; the caller holds the lock."""
-        self._infos[name] = self._shelf.get(name).info
-        return self._infos[name]
 
 
 def _view(shelf: ScorerShelf, name: str, info: ScorerInfo | None) -> ScorerView:
