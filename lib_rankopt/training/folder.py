@@ -1,0 +1,160 @@
+"""A training run's folder: what the trainer's process and the one that watches it tell each other, in files that survive both.
+
+::
+
+    <data folder>/training/<run>/
+      config.json        the TrainingConfig
+      status.json        RunStatus, replaced as a whole
+      command            pause, cancel or run: what the person wants; the trainer looks after every update
+      metrics.jsonl      one line per update: {"step": 12, "loss": …, …}; validations have "validation": true
+      log.txt            what the process said
+      samples/           step-000400.png: rows are prompts, columns LoRA 0, 0.5 and 1
+      checkpoints/       step-000400.safetensors (+ .json): what a resumed run needs; the two latest are kept
+      loras/             exported files until they are moved to where the host looks for them
+      tensorboard/
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lib_rankopt.errors import NotFoundError, StoreError
+from lib_rankopt.store.blobs import write_atomically
+from lib_rankopt.training.config import TrainingConfig, from_dict
+
+State = Literal["queued", "preparing", "training", "paused", "finished", "cancelled", "failed"]
+Command = Literal["run", "pause", "cancel"]
+OVER: tuple[State, ...] = ("finished", "cancelled", "failed")
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run is.
+
+    Attributes:
+        stage: what is done now, for people: "reading data", "encoding images 12 of 200", "training" …
+        step, steps: updates done and wanted.
+        eta_seconds: estimate for the rest.
+        alarms: sentences, newest last.
+        summary: what the data are good for, from the split.
+        outputs: paths of exported LoRA files, newest last.
+        best: path of the one with the best validation.
+        error: why it failed, for people.
+        pid: of the trainer's process.
+        updated: seconds since the epoch; the trainer renews it at least every 10 s.
+    """
+
+    state: State = "queued"
+    stage: str = ""
+    step: int = 0
+    steps: int = 0
+    eta_seconds: float | None = None
+    alarms: tuple[str, ...] = ()
+    summary: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    best: str | None = None
+    error: str | None = None
+    pid: int | None = None
+    updated: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class RunFolder:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: TrainingConfig) -> RunFolder:
+        """Lay out a new folder."""
+        folder = cls(path)
+        folder._write("config.json", json.dumps(config.to_dict(), indent=1))
+        folder.say(RunStatus(steps=config.steps))
+        return folder
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a run here."""
+        return (self.path / "config.json").is_file()
+
+    def config(self) -> TrainingConfig:
+        """The configuration.
+
+        Raises:
+            NotFoundError: there is no run here.
+        """
+        return from_dict(self._read("config.json"))
+
+    def status(self) -> RunStatus:
+        """The status as last written.
+
+        Raises:
+            NotFoundError: there is no run here.
+        """
+        raw = self._read("status.json")
+        known = {f.name for f in fields(RunStatus)}
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items() if name in known}
+        return RunStatus(**plain)
+
+    def say(self, status: RunStatus) -> RunStatus:
+        """Write the status, with the present moment; return it."""
+        written = replace(status, updated=time.time())
+        self._write("status.json", json.dumps(asdict(written)))
+        return written
+
+    def command(self) -> Command:
+        """What the person wants."""
+        try:
+            said = (self.path / "command").read_text(encoding="utf-8").strip()
+        except OSError:
+            return "run"
+        return said if said in ("pause", "cancel") else "run"  # type: ignore[return-value]
+
+    def order(self, command: Command) -> None:
+        """Tell the trainer what the person wants."""
+        self._write("command", command)
+
+    def log_metrics(self, line: dict[str, Any]) -> None:
+        """Append one line."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def metrics(self, after: int = -1) -> list[dict[str, Any]]:
+        """Lines of steps above ``after``; a half-written last line is left out, and of a step that was done twice the later line counts."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").split("\n")
+        except OSError:
+            return []
+        found: dict[tuple[int, bool], dict[str, Any]] = {}
+        for text in lines:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if line["step"] > after:
+                found[line["step"], bool(line.get("validation"))] = line
+        return [found[key] for key in sorted(found)]
+
+    def samples(self) -> list[Path]:
+        """Sample grids, oldest first."""
+        return sorted((self.path / "samples").glob("step-*.png"))
+
+    def _read(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise NotFoundError(f"{self.path}: there is no training run here.") from error
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.path / name} cannot be read: {error}") from error
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            write_atomically(self.path / name, lambda file: file.write(text.encode()))
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be written: {error.strerror or error}. Free some space and resume the run.") from error

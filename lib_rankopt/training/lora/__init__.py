@@ -1,0 +1,1 @@
+"""LoRA files: names, metadata, checks, reading and writing."""
