@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,18 @@ examples:
   python -m lib_rankopt generate --prompt "a sticker rocket on a purple background" --select halving --pool 4 --scorer clip --json
   python -m lib_rankopt optimize --prompt "a sticker rocket on a purple background" --scorer clip --rounds 10 --seed 1 --control --json
   python -m lib_rankopt score --scorer clip foxes
+  python -m lib_rankopt train --objective dpo --data pairs.jsonl --steps 400 --output loras
   python -m lib_rankopt studies list
+"""
+
+_TRAIN = """\
+Train a LoRA on what was ranked, liked and disliked, and write it where --output says, under a new name each time.
+
+--data takes studies (id, the start of one, or name), and .jsonl files or folders with a metadata.jsonl, one object a line:
+{"win": FILE, "lose": FILE, "prompt": TEXT}, {"image": FILE, "prompt": TEXT, "label": true} or {"images": [best first], "prompt": TEXT}.
+Without it all studies count. The run's folder, named at the end, goes on with --resume after a kill or a pause.
+
+exit status: 0 trained, 1 the run failed, 2 the command cannot be used like this, 130 stopped
 """
 
 _SCORE = """\
@@ -54,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser; ``arguments.run(arguments)`` executes the chosen command."""
     parser = argparse.ArgumentParser(
         prog="python -m lib_rankopt",
+        allow_abbrev=False,  # the --data of train is no short form of --data-dir
         description="Rank images; the ranking makes the next ones better. Runs on the embedded pocket model, or on your checkpoint.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -69,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_optimize(commands)
     _add_score(commands)
+    _add_train(commands)
     _add_studies(commands)
     _add_pocket(commands)
     return parser
@@ -172,6 +186,29 @@ def _add_score(commands: Any) -> None:
     action.add_argument("--download", default="", metavar="NAME[,NAME]", help="fetch the weights of these scorers")
     action.add_argument("--calibrate", type=Path, metavar="POOL", help="score these images and measure z:NAME by them from now on")
     score.set_defaults(run=_lazy("score"))
+
+
+def _add_train(commands: Any) -> None:
+    from lib_rankopt.training.config import TrainingConfig
+
+    train = commands.add_parser(
+        "train", help="train a LoRA on feedback", description=_TRAIN, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for one in fields(TrainingConfig):
+        flag, text = f"--{one.name.replace('_', '-')}", one.metadata["help"].replace("%", "%%")
+        if one.name == "options":
+            train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
+        elif isinstance(one.default, bool):
+            train.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif one.name in ("data", "sample_prompts"):
+            train.add_argument(flag, action="append", default=None, metavar="TEXT", help=text)
+        else:
+            train.add_argument(flag, type=type(one.default), default=None, metavar="X", help=f"{text} (default {one.default or 'as told'})")
+    train.add_argument("--config", type=Path, metavar="FILE", help="the same names in a JSON or YAML file; options given here count more")
+    train.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="folder of the LoRA files (default: here)")
+    train.add_argument("--resume", type=Path, metavar="RUN", help="folder of a run to go on with")
+    train.add_argument("--json", action="store_true", help="one JSON object a line per update, and the outcome as the last")
+    train.set_defaults(run=_lazy("train"))
 
 
 def _add_studies(commands: Any) -> None:

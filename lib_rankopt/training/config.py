@@ -31,7 +31,7 @@ class TrainingConfig:
     base: str = _option("pocket", "checkpoint to train on: a single file, a diffusers folder, or pocket")
     data: tuple[str, ...] = _option(tuple, "studies (id or name), folders or .jsonl files; all studies of the base where none is given")
     objective: str = _option("dpo", "sft, csft, dpo, ipo, sdpo, lpo, kto or hinge")
-    options: dict[str, Any] = _option(dict, "options of the objective, such as beta")
+    options: dict[str, Any] = _option(dict, "options of the objective, such as beta")  # noqa: RUF009  (makes a field)
     name: str = _option("", "name of the LoRA (default: of the data)")
     rank: int = _option(16, "rank of the LoRA", least=1, most=1024)
     alpha: float = _option(0.0, "alpha of the LoRA (default: its rank)", least=0, most=4096)

@@ -98,7 +98,7 @@ class RunFolder:
         """
         raw = self._read("status.json")
         known = {f.name for f in fields(RunStatus)}
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items() if name in known}
+        plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items() if name in known}
         return RunStatus(**plain)
 
     def say(self, status: RunStatus) -> RunStatus:

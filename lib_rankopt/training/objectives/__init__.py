@@ -7,11 +7,16 @@ from typing import Any
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError
 from lib_rankopt.training.objectives.base import Errors, Kind, Loss, Objective
+from lib_rankopt.training.objectives.csft import Csft
+from lib_rankopt.training.objectives.dpo import Dpo, Ipo, Sdpo
+from lib_rankopt.training.objectives.hinge import Hinge
+from lib_rankopt.training.objectives.kto import Kto
+from lib_rankopt.training.objectives.lpo import Lpo
 from lib_rankopt.training.objectives.sft import Sft
 
 __all__ = ["Errors", "Kind", "Loss", "Objective", "create", "get", "names"]
 
-_OBJECTIVES: tuple[type[Objective], ...] = (Sft,)
+_OBJECTIVES: tuple[type[Objective], ...] = (Sft, Csft, Dpo, Sdpo, Ipo, Lpo, Kto, Hinge)
 _BY_NAME = {objective.name: objective for objective in _OBJECTIVES}
 
 

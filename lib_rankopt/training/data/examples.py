@@ -1,0 +1,132 @@
+"""From feedback to the items of an objective, split by prompt. Pure functions."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.training.data.records import Example, Feedback, RankedImages, Split
+from lib_rankopt.training.objectives.base import Objective
+
+
+def split(feedback: Feedback, objective: Objective, held_out: float, seed: int, base: str | None = None) -> Split:
+    """Make an objective's items, and keep back a share of the prompts.
+
+    Args:
+        held_out: share of the prompts, 0 to 0.9; with two prompts or more, at least one is kept and at least one is left.
+        base: sha256 of the checkpoint that is trained; images of others are counted as foreign.
+
+    Raises:
+        InvalidInputError: the feedback has no item of the objective's kind; the message says which objectives it has something for.
+    """
+    items = _KINDS[objective.kind](feedback)
+    if not items:
+        raise InvalidInputError(_nothing(feedback, objective))
+    prompts = sorted({item.prompt for item in items})
+    random.Random(f"held out {seed}").shuffle(prompts)
+    count = min(max(1, round(held_out * len(prompts))), len(prompts) - 1) if held_out else 0
+    kept = set(prompts[:count])
+    training = _normalised([item for item in items if item.prompt not in kept])
+    images = {image.sha256: image for item in items for image in item.images}
+    labels = Counter(item.label for item in items)
+    pairs = _pairs(feedback)
+    counts = {
+        "prompts": len(prompts),
+        "images": len(images),
+        "items": len(items),
+        "pairs": len(pairs),
+        "liked": labels[1],
+        "disliked": labels[-1],
+        "foreign": sum(image.model not in (None, base) for image in images.values()),
+        "held_out_prompts": count,
+    }
+    held = [item for item in items if item.prompt in kept]
+    held_pairs = [pair for pair in pairs if pair.prompt in kept]
+    return Split(tuple(training), tuple(held), tuple(held_pairs), (*_words(counts, objective), *feedback.problems), counts)
+
+
+def _experts(feedback: Feedback) -> list[Example]:
+    """First tiers of rankings, and likes; an image that is also disliked is left out."""
+    disliked = {(one.prompt, one.image.sha256) for one in feedback.labels if not one.liked}
+    found = [(ranked.prompt, image) for ranked in feedback.rankings for image, tier in _placed(ranked) if tier == ranked.tiers[0]]
+    found += [(one.prompt, one.image) for one in feedback.labels if one.liked]
+    unique = {(prompt, image.sha256): image for prompt, image in found}
+    return [Example(prompt, (image,), label=1) for (prompt, sha), image in unique.items() if (prompt, sha) not in disliked]
+
+
+def _labels(feedback: Feedback) -> list[Example]:
+    """Likes and dislikes; without a label of its own, an image of a ranking is liked in its first tier and disliked in its last."""
+    said: dict[tuple[str, str], set[bool]] = {}
+    images = {}
+    for one in feedback.labels:
+        said.setdefault((one.prompt, one.image.sha256), set()).add(one.liked)
+        images[one.image.sha256] = one.image
+    derived: dict[tuple[str, str], set[bool]] = {}
+    for ranked in feedback.rankings:
+        for image, tier in _placed(ranked):
+            if tier in (ranked.tiers[0], ranked.tiers[-1]):
+                derived.setdefault((ranked.prompt, image.sha256), set()).add(tier == ranked.tiers[0])
+                images[image.sha256] = image
+    # once preferred counts as liked (the published policy "gt_label_wi_l"); contradictory labels of one image say nothing
+    every = {key: {True} if True in votes else votes for key, votes in derived.items()} | said
+    kept = {key: votes.copy().pop() for key, votes in every.items() if len(votes) == 1}
+    return [Example(prompt, (images[sha],), label=1 if liked else -1) for (prompt, sha), liked in kept.items()]
+
+
+def _pairs(feedback: Feedback) -> list[Example]:
+    """All strictly ordered pairs; those of one ranking weigh one ranking together."""
+    found = []
+    for ranked in feedback.rankings:
+        own = list(_ordered(ranked))
+        found += [replace(pair, weight=1 / len(own)) for pair in own]
+    return found
+
+
+def _ordered(ranked: RankedImages) -> Iterator[Example]:
+    placed = _placed(ranked)
+    for better, high in placed:
+        for worse, low in placed:
+            if high < low:
+                yield Example(ranked.prompt, (better, worse), (0, 1))
+
+
+def _lists(feedback: Feedback) -> list[Example]:
+    return [Example(r.prompt, r.images, r.tiers) for r in feedback.rankings]
+
+
+_KINDS: dict[str, Callable[[Feedback], list[Example]]] = {"experts": _experts, "labels": _labels, "pairs": _pairs, "lists": _lists}
+
+
+def _placed(ranked: RankedImages) -> list[tuple]:  # type: ignore[type-arg]
+    return list(zip(ranked.images, ranked.tiers, strict=True))
+
+
+def _normalised(items: Sequence[Example]) -> list[Example]:
+    mean = sum(item.weight for item in items) / max(1, len(items))
+    return [replace(item, weight=item.weight / mean) for item in items]
+
+
+def _nothing(feedback: Feedback, objective: Objective) -> str:
+    problems = f" First problem: {feedback.problems[0]}" if feedback.problems else ""
+    if not feedback.rankings and not feedback.labels:
+        return f"There is no feedback in these data: rank, like or dislike some images first.{problems}"
+    usable = "sft, csft, kto or hinge" if feedback.labels else "dpo"
+    return f"These data have nothing that {objective.name} learns from ({objective.kind}); take {usable}.{problems}"
+
+
+def _words(counts: dict[str, int], objective: Objective) -> list[str]:
+    said = [f"{counts['items']} items ({objective.kind}) of {counts['images']} images under {counts['prompts']} prompts."]
+    if objective.kind in ("pairs", "lists") and counts["pairs"] < 200:
+        said.append("Few pairs: published runs used thousands to 851,293 (Pick-a-Pic v2). A clear taste can show, a subtle one will not.")
+    if objective.kind == "experts" and counts["items"] < 100:
+        said.append("Few liked images: the smallest published set that worked is about 500 (Diffusion-DRO). Watch for overfit.")
+    if objective.kind == "labels" and not counts["disliked"]:
+        said.append("Only likes: nothing says what is disliked, so this comes close to sft.")
+    if counts["foreign"]:
+        said.append(f"{counts['foreign']} images were made by another checkpoint: they teach its look along with the taste.")
+    if not counts["held_out_prompts"]:
+        said.append("All images have one prompt, or none is kept back: nothing will tell whether the run overfits.")
+    return said

@@ -1,0 +1,213 @@
+"""The loop: errors under the policy and the reference, the objective's loss, one update; what it needs to go on after a kill."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib_rankopt.diffusion.denoiser import Conditioning
+from lib_rankopt.errors import MissingDependencyError, ModelError, StoreError
+from lib_rankopt.store.blobs import write_atomically
+from lib_rankopt.training.batches import Batch, Drawing, Material
+from lib_rankopt.training.config import TrainingConfig
+from lib_rankopt.training.network import LoraNetwork
+from lib_rankopt.training.objectives.base import Errors, Objective
+from lib_rankopt.training.order import Order
+
+_LEVEL_ITEMS = 256  # z_ref over one small batch is mostly noise
+_PATH_STEPS = 20
+_DRAWS = 10  # timesteps and noises per held-out pair; fixed, so that validations compare
+
+
+class Trainer:
+    """Trains the LoRA of a network on prepared material.
+
+    Attributes:
+        step: updates done.
+        average: moving average of the LoRA's weights, ``None`` without ``ema``.
+    """
+
+    def __init__(self, network: LoraNetwork, objective: Objective, material: Material, config: TrainingConfig) -> None:
+        self.network, self.objective, self.material, self.config = network, objective, material, config
+        self.step = 0
+        self.average = [p.detach().clone() for p in network.parameters] if config.ema else None
+        self._rate = config.learning_rate or objective.learning_rate
+        self._optimizer = _optimizer(network.parameters, config, self._rate)
+        liked = getattr(objective, "liked_share", None)
+        self._order = Order(material.items, material.sizes, config.batch_size, config.seed, liked)
+        self._level: deque[float] = deque(maxlen=_LEVEL_ITEMS)
+        self._snapshot = [p.detach().clone() for p in network.parameters]
+
+    def update(self) -> dict[str, float]:
+        """Do one update; return what is to be watched.
+
+        Raises:
+            ModelError: the loss is no finite number; the weights are those of the step before.
+        """
+        lag = int(getattr(self.objective, "lag", 0))
+        if self.step % (lag + 1) == 0:
+            self._snapshot = [p.detach().clone() for p in self.network.parameters]
+        self._optimizer.zero_grad(set_to_none=True)
+        watched: dict[str, list[float]] = {}
+        for micro in range(self.config.accumulation):
+            for name, value in self._backward(self.step * self.config.accumulation + micro).items():
+                watched.setdefault(name, []).append(value)
+        limit = self.config.clip or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters, limit))
+        mean = {name: sum(values) / len(values) for name, values in watched.items()}
+        if not math.isfinite(norm) or not math.isfinite(mean["loss"]):
+            raise ModelError(
+                f"The loss of step {self.step + 1} is no finite number ({mean['loss']}). The last checkpoint is kept; go on from it "
+                "with a lower learning rate, or with precision bf16 or fp32."
+            )
+        rate = self._rate * min(1.0, (self.step + 1) / max(1.0, self.config.warmup * self.config.steps))
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self.step += 1
+        self._follow()
+        return {**mean, "gradient_norm": norm, "learning_rate": rate}
+
+    @torch.no_grad()
+    def validate(self, held_out: Material) -> dict[str, float]:
+        """Share of held-out pairs whose better image the LoRA explains better than the reference does, over fixed draws."""
+        right: list[float] = []
+        winners: list[float] = []
+        for number in range(len(held_out.items)):
+            for draw in range(_DRAWS):
+                batch = held_out.batch([number], 7919 * number + draw, self.network.model.device, Drawing(shares_noise=True))
+                errors = self._errors(batch, with_reference=True)
+                logit = errors.drift[:, 1] - errors.drift[:, 0]
+                right += (logit > 0).float().tolist()
+                winners += errors.drift[:, 0].tolist()
+        count = max(1, len(right))
+        return {"implicit_accuracy": sum(right) / count, "winner_drift": sum(winners) / count}
+
+    def save(self, path: Path) -> None:
+        """Write all that a resumed run needs; the file is there whole or not at all.
+
+        Raises:
+            StoreError: the disk is full or the folder is not writable.
+        """
+        state = {
+            "step": self.step,
+            "lora": [p.detach().cpu() for p in self.network.parameters],
+            "average": None if self.average is None else [one.cpu() for one in self.average],
+            "snapshot": [one.cpu() for one in self._snapshot],
+            "optimizer": self._optimizer.state_dict(),
+            "level": list(self._level),
+        }
+        try:
+            write_atomically(path, lambda file: torch.save(state, file))
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error.strerror or error}. Free some space and resume the run.") from error
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            StoreError: it cannot be read, or is of another run.
+        """
+        try:
+            state: dict[str, Any] = torch.load(str(path), map_location="cpu", weights_only=True)
+            device = self.network.model.device
+            for parameter, saved in zip(self.network.parameters, state["lora"], strict=True):
+                parameter.data.copy_(saved)
+            self.average = None if state["average"] is None else [one.to(device) for one in state["average"]]
+            self._snapshot = [one.to(device) for one in state["snapshot"]]
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._level = deque(state["level"], maxlen=_LEVEL_ITEMS)
+            self.step = int(state["step"])
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+            raise StoreError(f"{path}: no checkpoint of this run ({error}).") from error
+
+    def _backward(self, number: int) -> dict[str, float]:
+        # a stream of its own for each batch of the run
+        seed = (self.config.seed * 1_000_003 + number) % 2**63
+        drawing = Drawing(self.objective.shares_noise, self.config.flip, self.config.prompt_dropout)
+        batch = self.material.batch(self._order.batch(number), seed, self.network.model.device, drawing)
+        errors = self._errors(batch, self.objective.needs_reference)
+        loss = self.objective(errors)
+        mean = (loss.items * batch.weights).mean()
+        (mean / self.config.accumulation).backward()
+        watched = {"loss": float(mean.detach()), "error": float(errors.policy.detach()[:, 0].mean())}
+        if errors.reference is not None:
+            watched["drift"] = float(errors.drift.detach()[:, 0].mean())
+        return {**watched, **{name: float(value.float().mean()) for name, value in loss.watched.items()}}
+
+    def _errors(self, batch: Batch, with_reference: bool) -> Errors:
+        n, k = batch.tiers.shape
+        x, t = self.network.noised(batch.clean, batch.noise, batch.t), batch.t
+        target, condition = self.network.target(batch.clean, batch.noise, batch.t), batch.condition
+        if self.objective.samples_policy and torch.is_grad_enabled():
+            # the expert stands first; its partner is at the same timestep of the policy's own path, under the same prompt
+            point, t_policy, said = self._policy_points(batch)
+            x = _woven(self.network.noised(batch.clean, batch.noise, t_policy), point)
+            target = _woven(self.network.target(batch.clean, batch.noise, t_policy), said)
+            t, condition, k = t_policy.repeat_interleave(2), _doubled(batch), 2
+        reference = None
+        if with_reference:
+            with self.network.reference():
+                reference = _means(self.network.residual(x, t, condition, target)).view(n, k)
+        residual = self.network.residual(x, t, condition, target)
+        policy = _means(residual).view(n, k)
+        overlap = None
+        if k == 2 and self.objective.kind == "pairs":
+            better, worse = residual.detach().view(n, 2, -1).unbind(1)
+            overlap = (better * worse).mean(1)
+        level = self._running_level(policy, reference) if self.objective.uses_level and torch.is_grad_enabled() else 0.0
+        return Errors(policy, reference, batch.labels, batch.tiers, overlap, level)
+
+    def _policy_points(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """x_t, t and the snapshot's prediction for each item. One offset a batch; the path ends where it is needed."""
+        index = int(batch.place[0] * _PATH_STEPS)
+        stride = 1000 // _PATH_STEPS
+        offset = int(batch.place[-1] * 7919) % stride
+        times = [stride * (_PATH_STEPS - 1 - i) + offset for i in range(_PATH_STEPS)]
+        with self.network.weights(self._snapshot):
+            # mirrored noise is as good as fresh, and not the expert's own
+            start = batch.noise.flip(-1)
+            point, said = self.network.policy_point(start, batch.condition, index, times)
+        return point, torch.full((len(point),), times[index], device=point.device), said
+
+    def _running_level(self, policy: Tensor, reference: Tensor | None) -> float:
+        assert reference is not None
+        self._level.extend((reference - policy.detach()).flatten().tolist())
+        return sum(self._level) / len(self._level)
+
+    def _follow(self) -> None:
+        if self.average is None:
+            return
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        for mean, parameter in zip(self.average, self.network.parameters, strict=True):
+            mean.lerp_(parameter.detach(), 1 - decay)
+
+
+def _means(residual: Tensor) -> Tensor:
+    return residual.square().mean(dim=(1, 2, 3))
+
+
+def _woven(first: Tensor, second: Tensor) -> Tensor:
+    return torch.stack([first, second], 1).flatten(0, 1)
+
+
+def _doubled(batch: Batch) -> Conditioning:
+    parts = (batch.condition.context, batch.condition.pooled, batch.condition.time_ids)
+    return Conditioning(*(None if one is None else one.repeat_interleave(2, 0) for one in parts))  # type: ignore[arg-type]
+
+
+def _optimizer(parameters: list[Any], config: TrainingConfig, rate: float) -> torch.optim.Optimizer:
+    kind: Any = torch.optim.AdamW
+    if config.optimizer == "adamw8bit":
+        try:
+            import bitsandbytes
+
+            kind = bitsandbytes.optim.AdamW8bit
+        except ImportError as error:
+            raise MissingDependencyError("optimizer adamw8bit needs bitsandbytes: pip install bitsandbytes, or take adamw.") from error
+    return kind(parameters, lr=rate, weight_decay=config.weight_decay)
