@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,8 @@ class Trainer:
             self._optimizer.load_state_dict(state["optimizer"])
             self._level = deque(state["level"], maxlen=_LEVEL_ITEMS)
             self.step = int(state["step"])
-        except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
-            raise StoreError(f"{path}: no checkpoint of this run ({error}).") from error
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            raise StoreError(f"{path}: no checkpoint of this run ({str(error)[:200]}).") from error
 
     def _backward(self, number: int) -> dict[str, float]:
         # a stream of its own for each batch of the run
