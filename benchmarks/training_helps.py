@@ -39,10 +39,10 @@ LIKED = 0  # index of the style that the rater likes
 
 
 @torch.no_grad()
-def images(model: StableDiffusion, prompt: str, seeds: list[int], steps: int = 20, guidance: float = 5.0) -> list:
+def images(model: StableDiffusion, prompt: str, seeds: list[int], negative: str = "", steps: int = 20, guidance: float = 5.0) -> list:
     """DDIM images of a prompt, with whatever the UNet carries."""
-    positive, negative = encode_prompts(model, prompt, "", (64, 64))
-    both = positive.rows(len(seeds)).joined(negative.rows(len(seeds)))
+    positive, without = encode_prompts(model, prompt, negative, (64, 64))
+    both = positive.rows(len(seeds)).joined(without.rows(len(seeds)))
     x = torch.stack([torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     table = model.schedule.alphas_cumprod
     times = torch.linspace(999, 0, steps + 1).round().long()
@@ -72,13 +72,13 @@ def rated(model: StableDiffusion, folder: Path) -> Feedback:
     return Feedback(tuple(rankings), tuple(labels))
 
 
-def judged(model: StableDiffusion) -> tuple[torch.Tensor, torch.Tensor]:
+def judged(model: StableDiffusion, negative_prompt: str = "") -> tuple[torch.Tensor, torch.Tensor]:
     """Probability of the liked style, and whether thing and background are right: ``[prompts, seeds]`` each."""
     judge = load_judges()
     style, right = [], []
     for number, thing in enumerate(CONCEPTS[-JUDGED:]):
         ground = BACKGROUNDS[number % len(BACKGROUNDS)]
-        found = judge(images(model, caption(thing, None, ground), [90_000 + 10 * number + i for i in range(SEEDS)]))
+        found = judge(images(model, caption(thing, None, ground), [90_000 + 10 * number + i for i in range(SEEDS)], negative_prompt))
         style.append(found.style[:, LIKED])
         matches = [c == thing and b == ground for c, _, b in found.names()]
         right.append(torch.tensor(matches).float())
@@ -123,7 +123,7 @@ def main() -> None:
             ordered = [tensor.float() for path in network.modules() for tensor in (modules[path].down, modules[path].up)]
             for parameter, tensor in zip(network.parameters, ordered, strict=True):
                 parameter.data = tensor.view(parameter.shape)
-            style, right = judged(model)
+            style, right = judged(model, objectives.create(objective).negative_text)
             wins = ((style > before_style).float() + 0.5 * (style == before_style).float()).mean(1)
             estimate = mean_interval(wins.tolist())
             print(

@@ -200,7 +200,7 @@ def _add_train(commands: Any) -> None:
             train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
         elif isinstance(one.default, bool):
             train.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
-        elif one.name in ("data", "sample_prompts"):
+        elif one.name == "data":
             train.add_argument(flag, action="append", default=None, metavar="TEXT", help=text)
         else:
             train.add_argument(flag, type=type(one.default), default=None, metavar="X", help=f"{text} (default {one.default or 'as told'})")

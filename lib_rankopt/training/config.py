@@ -55,14 +55,10 @@ class TrainingConfig:
     held_out: float = _option(0.1, "share of the prompts kept back for validation", least=0, most=0.9)
     save_every: int = _option(100, "updates between checkpoints and exported files", least=1, most=1_000_000)
     validate_every: int = _option(50, "updates between validations, 0 for none", least=0, most=1_000_000)
-    sample_every: int = _option(100, "updates between sample grids, 0 for none", least=0, most=1_000_000)
-    sample_prompts: tuple[str, ...] = _option(tuple, "prompts of the sample grids (default: held-out ones)")
-    tensorboard: bool = _option(True, "write TensorBoard files where tensorboard is installed")
     preset: str = _option("", "6gb, 8gb, 12gb or 24gb: batch, accumulation, checkpointing and precision that fit such a card")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", tuple(self.data))
-        object.__setattr__(self, "sample_prompts", tuple(self.sample_prompts))
         for one in fields(self):
             _check(one.name, getattr(self, one.name), one.metadata, one.default)
 

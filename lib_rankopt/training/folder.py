@@ -7,11 +7,7 @@
       status.json        RunStatus, replaced as a whole
       command            pause, cancel or run: what the person wants; the trainer looks after every update
       metrics.jsonl      one line per update: {"step": 12, "loss": …, …}; validations have "validation": true
-      log.txt            what the process said
-      samples/           step-000400.png: rows are prompts, columns LoRA 0, 0.5 and 1
-      checkpoints/       step-000400.safetensors (+ .json): what a resumed run needs; the two latest are kept
-      loras/             exported files until they are moved to where the host looks for them
-      tensorboard/
+      checkpoints/       step-000400.pt: what a resumed run needs; the two latest are kept
 """
 
 from __future__ import annotations
@@ -140,10 +136,6 @@ class RunFolder:
             if line["step"] > after:
                 found[line["step"], bool(line.get("validation"))] = line
         return [found[key] for key in sorted(found)]
-
-    def samples(self) -> list[Path]:
-        """Sample grids, oldest first."""
-        return sorted((self.path / "samples").glob("step-*.png"))
 
     def _read(self, name: str) -> Any:
         try:
