@@ -32,7 +32,7 @@ class TrainingConfig:
     data: tuple[str, ...] = _option(tuple, "studies (id or name), folders or .jsonl files; all studies of the base where none is given")
     objective: str = _option("dpo", "sft, csft, dpo, ipo, sdpo, lpo, kto or hinge")
     options: dict[str, Any] = _option(dict, "options of the objective, such as beta")  # noqa: RUF009  (makes a field)
-    name: str = _option("", "name of the LoRA (default: of the data)")
+    name: str = _option("", "name of the LoRA (default: lora)")
     rank: int = _option(16, "rank of the LoRA", least=1, most=1024)
     alpha: float = _option(0.0, "alpha of the LoRA (default: its rank)", least=0, most=4096)
     targets: str = _option("full", "modules of the UNet: full (attention, feed-forward, projections) or attention", choices=TARGETS)
