@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from lib_rankopt.errors import InvalidInputError, StoreError
 
 if TYPE_CHECKING:
-    from lib_rankopt.hosts.base import Host
+    from lib_rankopt.hosts.standalone import StandaloneHost
     from lib_rankopt.scorers.base import Scorer
     from lib_rankopt.scorers.shelf import ScorerShelf
     from lib_rankopt.selection.settings import Selection
@@ -42,7 +42,7 @@ def data_dir(arguments: Namespace) -> Path:
     return Path(arguments.data_dir) if arguments.data_dir else default_data_dir()
 
 
-def make_host(arguments: Namespace) -> Host:
+def make_host(arguments: Namespace) -> StandaloneHost:
     """The standalone host; no weights are read before the first image."""
     from lib_rankopt.hosts.standalone import StandaloneHost
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from lib_rankopt.cli.context import open_service, print_json, table
 from lib_rankopt.errors import InvalidInputError, NotFoundError
+from lib_rankopt.store.records import StudyRecord
 from lib_rankopt.studies.views import RoundView, StudyView, to_json
 
 if TYPE_CHECKING:
     from lib_rankopt.studies.service import StudyService
+
+Named = TypeVar("Named", StudyView, StudyRecord)
 
 
 def list_studies(arguments: Namespace) -> int:
@@ -35,7 +39,15 @@ def find(service: StudyService, wanted: str) -> StudyView:
     Raises:
         NotFoundError: none. InvalidInputError: several.
     """
-    studies = service.list()
+    return chosen(service.list(), wanted)
+
+
+def chosen(studies: Sequence[Named], wanted: str) -> Named:
+    """The one whose id is or begins with ``wanted``, or whose name is.
+
+    Raises:
+        NotFoundError: none. InvalidInputError: several.
+    """
     hits = [s for s in studies if s.id == wanted] or [s for s in studies if s.name == wanted or (wanted and s.id.startswith(wanted))]
     if not hits:
         raise NotFoundError(f"There is no study '{wanted}'. 'studies list' shows what there is.")

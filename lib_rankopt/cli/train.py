@@ -7,8 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from lib_rankopt.cli.context import check_writable, data_dir, option, print_json, progress_bar
-from lib_rankopt.errors import InvalidInputError, NotFoundError
+from lib_rankopt.cli.context import check_writable, data_dir, make_host, option, print_json, progress_bar
+from lib_rankopt.cli.studies import chosen
+from lib_rankopt.errors import NotFoundError
 from lib_rankopt.training import config as config_module
 from lib_rankopt.training.config import TrainingConfig
 from lib_rankopt.training.data.records import Feedback
@@ -17,16 +18,16 @@ from lib_rankopt.training.folder import RunFolder
 
 def run(arguments: Namespace) -> int:
     """Train, tell each update, and end with the files."""
-    import torch
-
     from lib_rankopt.diffusion.memory import release
+    from lib_rankopt.hosts.library import ModelLibrary
     from lib_rankopt.training.run import Run, check_objective
 
     folder = _folder(arguments)
     config = folder.config()
     check_objective(config)
     check_writable(arguments.output)
-    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = make_host(arguments).device
+    base = ModelLibrary(arguments.models_dir, config.base).path(None)
     folder.order("run")
     with progress_bar("training", config.steps, arguments.json) as advance:
 
@@ -36,7 +37,7 @@ def run(arguments: Namespace) -> int:
                 print_json(line)
 
         cache = data_dir(arguments) / "training" / "cache"
-        work = Run(folder, _base(config, arguments), _feedback(config, arguments), arguments.output, cache, told)
+        work = Run(folder, base, _feedback(config, arguments), arguments.output, cache, told)
         status = work.start(device)
     release(device)
     outcome = {"state": status.state, "run": str(folder.path), "best": status.best, "outputs": list(status.outputs)}
@@ -70,19 +71,6 @@ def _folder(arguments: Namespace) -> RunFolder:
     return RunFolder.create(data_dir(arguments) / "training" / new_id(), config_module.from_dict(values))
 
 
-def _base(config: TrainingConfig, arguments: Namespace) -> Path:
-    """The checkpoint's path, of the embedded model, of a name in --models-dir, or of a file or folder."""
-    from lib_rankopt.diffusion.pocket import checkpoint_path
-
-    if config.base == "pocket":
-        return checkpoint_path()
-    places = [Path(config.base), *([arguments.models_dir / config.base] if arguments.models_dir else [])]
-    for path in places:
-        if path.exists():
-            return path
-    raise NotFoundError(f"base {config.base!r}: there is no such checkpoint; give its path, or its name in --models-dir.")
-
-
 def _feedback(config: TrainingConfig, arguments: Namespace) -> Feedback:
     """All that the data say together.
 
@@ -110,12 +98,7 @@ def _of_studies(wanted: list[str], arguments: Namespace) -> Feedback:
     store = open_store(data_dir(arguments), arguments.database_url)
     try:
         every = store.studies()
-        chosen = [study.id for study in every] if not wanted else []
-        for name in wanted:
-            hits = [s.id for s in every if name in (s.id, s.name)] or [s.id for s in every if name and s.id.startswith(name)]
-            if len(hits) != 1:
-                raise InvalidInputError(f"--data {name}: {'no file and no study' if not hits else f'{len(hits)} studies'} of that name.")
-            chosen += hits
-        return from_store.read(store, BlobStore(data_dir(arguments)), chosen)
+        named = [chosen(every, name) for name in wanted] if wanted else every
+        return from_store.read(store, BlobStore(data_dir(arguments)), [study.id for study in named])
     finally:
         store.close()

@@ -20,7 +20,8 @@ class Batch:
     Attributes:
         clean, noise: ``[n·k, C, h, w]``. t: ``[n·k]``. condition: ``n·k`` rows.
         tiers, labels: ``[n, k]``. weights: ``[n]``.
-        place: 0…1 for each item, where on its path the policy is sampled.
+        start: noise ``[n, C, h, w]`` that a path of the policy begins with, drawn apart from ``noise``.
+        place: 0…999, where on such a path; one for all, as the sampler steps a batch together.
     """
 
     clean: Tensor
@@ -30,7 +31,8 @@ class Batch:
     tiers: Tensor
     labels: Tensor
     weights: Tensor
-    place: Tensor
+    start: Tensor
+    place: int
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,10 @@ class Material:
         tiers = torch.tensor([[*item.tiers, *[-1] * (k - len(item.tiers))] for item in chosen])
         labels = torch.tensor([[float(item.label)] * k for item in chosen])
         weights = torch.tensor([item.weight for item in chosen])
-        place = torch.rand(n, generator=generator)
+        start = torch.randn((n, *mean.shape[1:]), generator=generator)
+        place = int(torch.randint(0, 1000, (1,), generator=generator))
         condition = _moved(joined(texts, self.texts["", size]), device)
-        parts = (tiers.to(device), labels.to(device), weights.to(device), place)
+        parts = (tiers.to(device), labels.to(device), weights.to(device), start.to(device), place)
         return Batch(clean.to(device), noise.to(device), t.to(device), condition, *parts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ class TrainingConfig:
     preset: str = _option("", "6gb, 8gb, 12gb or 24gb: batch, accumulation, checkpointing and precision that fit such a card")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", tuple(self.data))
+        data = self.data
+        object.__setattr__(self, "data", (data,) if isinstance(data, str) else tuple(data))  # one name in a file needs no list
         for one in fields(self):
             _check(one.name, getattr(self, one.name), one.metadata, one.default)
 
@@ -118,8 +119,3 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidInputError(f"{path}: names and values are expected, one a line, such as 'objective: dpo'.")
     return found
-
-
-def changed(config: TrainingConfig, **values: Any) -> TrainingConfig:
-    """The same with other values."""
-    return replace(config, **values)

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from lib_rankopt.errors import NotFoundError, StoreError
 from lib_rankopt.store.blobs import write_atomically
@@ -24,7 +25,6 @@ from lib_rankopt.training.config import TrainingConfig, from_dict
 
 State = Literal["queued", "preparing", "training", "paused", "finished", "cancelled", "failed"]
 Command = Literal["run", "pause", "cancel"]
-OVER: tuple[State, ...] = ("finished", "cancelled", "failed")
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,16 @@ class RunFolder:
         self._write("command", command)
 
     def log_metrics(self, line: dict[str, Any]) -> None:
-        """Append one line."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Append one line.
+
+        Raises:
+            StoreError: the disk is full or the folder is not writable.
+        """
+        try:
+            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be written: {error.strerror or error}. Free some space and resume the run.") from error
 
     def metrics(self, after: int = -1) -> list[dict[str, Any]]:
         """Lines of steps above ``after``; a half-written last line is left out, and of a step that was done twice the later line counts."""
@@ -146,7 +152,16 @@ class RunFolder:
             raise StoreError(f"{self.path / name} cannot be read: {error}") from error
 
     def _write(self, name: str, text: str) -> None:
-        try:
-            write_atomically(self.path / name, lambda file: file.write(text.encode()))
-        except OSError as error:
-            raise StoreError(f"{self.path} cannot be written: {error.strerror or error}. Free some space and resume the run.") from error
+        write_file(self.path / name, lambda file: file.write(text.encode()))
+
+
+def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let ``write`` fill a file of a run, which is there whole or not at all.
+
+    Raises:
+        StoreError: the disk is full or the folder is not writable; what was there before is still there.
+    """
+    try:
+        write_atomically(path, write)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}. Free some space and resume the run.") from error

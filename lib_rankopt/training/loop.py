@@ -13,9 +13,9 @@ from torch import Tensor
 
 from lib_rankopt.diffusion.denoiser import Conditioning
 from lib_rankopt.errors import MissingDependencyError, ModelError, StoreError
-from lib_rankopt.store.blobs import write_atomically
 from lib_rankopt.training.batches import Batch, Drawing, Material
 from lib_rankopt.training.config import TrainingConfig
+from lib_rankopt.training.folder import write_file
 from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.objectives.base import Errors, Objective
 from lib_rankopt.training.order import Order
@@ -77,6 +77,10 @@ class Trainer:
     @torch.no_grad()
     def validate(self, held_out: Material) -> dict[str, float]:
         """Share of held-out pairs whose better image the LoRA explains better than the reference does, over fixed draws."""
+        with self.network.weights(self.exported):
+            return self._validate(held_out)
+
+    def _validate(self, held_out: Material) -> dict[str, float]:
         right: list[float] = []
         winners: list[float] = []
         for number in range(len(held_out.items)):
@@ -88,6 +92,11 @@ class Trainer:
                 winners += errors.drift[:, 0].tolist()
         count = max(1, len(right))
         return {"implicit_accuracy": sum(right) / count, "winner_drift": sum(winners) / count}
+
+    @property
+    def exported(self) -> list[Tensor]:
+        """The LoRA's weights that files get: their moving average where there is one."""
+        return self.average or [p.data for p in self.network.parameters]
 
     def save(self, path: Path) -> None:
         """Write all that a resumed run needs; the file is there whole or not at all.
@@ -103,10 +112,7 @@ class Trainer:
             "optimizer": self._optimizer.state_dict(),
             "level": list(self._level),
         }
-        try:
-            write_atomically(path, lambda file: torch.save(state, file))
-        except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror or error}. Free some space and resume the run.") from error
+        write_file(path, lambda file: torch.save(state, file))
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint.
@@ -166,14 +172,11 @@ class Trainer:
 
     def _policy_points(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """x_t, t and the snapshot's prediction for each item. One offset a batch; the path ends where it is needed."""
-        index = int(batch.place[0] * _PATH_STEPS)
         stride = 1000 // _PATH_STEPS
-        offset = int(batch.place[-1] * 7919) % stride
+        index, offset = divmod(batch.place, stride)
         times = [stride * (_PATH_STEPS - 1 - i) + offset for i in range(_PATH_STEPS)]
         with self.network.weights(self._snapshot):
-            # mirrored noise is as good as fresh, and not the expert's own
-            start = batch.noise.flip(-1)
-            point, said = self.network.policy_point(start, batch.condition, index, times)
+            point, said = self.network.policy_point(batch.start, batch.condition, index, times)
         return point, torch.full((len(point),), times[index], device=point.device), said
 
     def _running_level(self, policy: Tensor, reference: Tensor | None) -> float:

@@ -25,15 +25,19 @@ class Order:
         for number, key in enumerate(buckets):
             groups.setdefault(key, []).append(number)
         self._groups = list(groups.values())
-        self._labels = [item.label for item in items]
+        # per group: liked and disliked item numbers
+        self._classes = [{label: [i for i in group if items[i].label == label] for label in (1, -1)} for group in self._groups]
+        self._per_epoch = sum(-(-len(group) // size) for group in self._groups)
+        self._latest: tuple[int, list[list[int]]] = (-1, [])
 
     def batch(self, number: int) -> list[int]:
         """Item numbers of the batch of that number, counted from 0 over the whole run."""
         if self._liked is not None:
             return self._drawn(random.Random(f"{self._seed} labels {number}"))
-        per_epoch = sum(-(-len(group) // self._size) for group in self._groups)
-        epoch, place = divmod(number, per_epoch)
-        return self._epoch(epoch)[place]
+        epoch, place = divmod(number, self._per_epoch)
+        if self._latest[0] != epoch:
+            self._latest = (epoch, self._epoch(epoch))
+        return self._latest[1][place]
 
     def _epoch(self, epoch: int) -> list[list[int]]:
         chance = random.Random(f"{self._seed} epoch {epoch}")
@@ -47,8 +51,7 @@ class Order:
         return batches
 
     def _drawn(self, chance: random.Random) -> list[int]:
-        group = chance.choices(self._groups, [len(group) for group in self._groups])[0]
-        classes = {label: [i for i in group if self._labels[i] == label] for label in (1, -1)}
+        classes = chance.choices(self._classes, [len(group) for group in self._groups])[0]
         picked = []
         for _ in range(self._size):
             wanted = 1 if chance.random() < (self._liked or 0) else -1

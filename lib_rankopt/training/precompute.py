@@ -17,9 +17,9 @@ from lib_rankopt.diffusion.conditioning import encode_prompts
 from lib_rankopt.diffusion.denoiser import Conditioning
 from lib_rankopt.diffusion.loading import StableDiffusion
 from lib_rankopt.errors import StoreError
-from lib_rankopt.store.blobs import write_atomically
 from lib_rankopt.training.data.images import open_rgb
 from lib_rankopt.training.data.records import TrainingImage
+from lib_rankopt.training.folder import write_file
 
 Size = tuple[int, int]
 
@@ -61,10 +61,7 @@ class LatentCache:
         moments = _encode(model, open_rgb(image.path), size, mirrored)
         if not torch.isfinite(moments).all():
             raise StoreError(f"{image.path}: the VAE returned not-a-number; use precision fp32, or leave this image out.")
-        try:
-            write_atomically(path, lambda file: file.write(save({"moments": moments})))
-        except OSError as error:
-            raise StoreError(f"{self._folder} cannot be written: {error.strerror or error}. Free some space and resume the run.") from error
+        write_file(path, lambda file: file.write(save({"moments": moments})))
         return moments
 
 

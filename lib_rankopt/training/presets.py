@@ -20,7 +20,7 @@ def values(name: str) -> dict[str, Any]:
     Raises:
         InvalidInputError: none of that name.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise InvalidInputError(f"There is no preset {name!r}; known are {', '.join(PRESETS)}.")
     return dict(PRESETS[name])
 

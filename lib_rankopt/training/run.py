@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -28,8 +30,10 @@ from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.objectives.base import Objective
 from lib_rankopt.training.precompute import LatentCache, bucket, encode_texts, without_encoders
 
+_MIXED = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LEAST_GAIN = 0.95
+_SAY_SECONDS = 1.0  # each writing of the status is synced to the disk
 _PATIENCE = 3  # validations in a row with a rising winner error
 Report = Callable[[dict[str, Any]], None]
 
@@ -75,7 +79,7 @@ class Run:
         return self.status
 
     def _all(self, device: torch.device) -> None:
-        self._say(stage="reading the checkpoint", pid=None)
+        self._say(stage="reading the checkpoint", pid=os.getpid())
         identity = checkpoint.sha256_of(self.base)
         parts = split(self.feedback, self.objective, self.config.held_out, self.config.seed, identity)
         self._say(stage="reading data", summary=parts.summary, counts=parts.counts)
@@ -113,8 +117,10 @@ class Run:
         return made[0], made[1]
 
     def _loop(self, trainer: Trainer, held_out: Material, identity: str, parts: Split) -> None:
-        best = -1.0
-        begun, first = time.monotonic(), trainer.step
+        # of what was trained before a pause or a kill, the metrics tell
+        accuracies = [line["implicit_accuracy"] for line in self.folder.metrics() if line.get("validation")]
+        latest, best = accuracies[-1] if accuracies else 0.0, max(accuracies, default=0.0)
+        begun, first, said = time.monotonic(), trainer.step, 0.0
         while trainer.step < self.config.steps:
             order = self.folder.command()
             if order != "run":
@@ -127,34 +133,36 @@ class Run:
             over = step == self.config.steps
             if held_out.items and self.config.validate_every and (over or step % self.config.validate_every == 0):
                 found = trainer.validate(held_out)
+                latest = found["implicit_accuracy"]
                 self._note({"step": step, "validation": True, **found})
-                self._watch(found)
-            pace = (time.monotonic() - begun) / (step - first)
-            self._say(step=step, eta_seconds=pace * (self.config.steps - step))
+                self._watch(found, step)
+            now = time.monotonic()
+            if over or now - said >= _SAY_SECONDS:
+                said = now
+                self._say(step=step, eta_seconds=(now - begun) / (step - first) * (self.config.steps - step))
             if over or step % self.config.save_every == 0:
                 path = self._export(trainer, identity, parts)
                 trainer.save(self._checkpoint(step))
                 self._drop_old()
-                score = found["implicit_accuracy"] if held_out.items and self.config.validate_every else float(step)
-                better = score >= best
-                best = max(best, score)
-                self._say(outputs=(*self.status.outputs, str(path)), best=str(path) if better else self.status.best)
+                better = latest >= best  # without validations all are 0, and the newest is the best
+                best = max(best, latest)
+                self._say(step=step, outputs=(*self.status.outputs, str(path)), best=str(path) if better else self.status.best)
         self._say(state="finished", stage="", eta_seconds=0.0)
 
     def _note(self, line: dict[str, Any]) -> None:
         self.folder.log_metrics(line)
         self._report(line)
 
-    def _watch(self, found: dict[str, float]) -> None:
+    def _watch(self, found: dict[str, float], step: int) -> None:
         """Both errors of a pair can rise while their difference looks better and better."""
         self._worse = self._worse + 1 if found["winner_drift"] > 0 else 0
         if self._worse == _PATIENCE:
-            text = f"Step {self.status.step}: preferred images are explained worse than before training. Stop, or lower the learning rate."
+            text = f"Step {step}: preferred images are explained worse than before training. Stop, or lower the learning rate."
             self._say(alarms=(*self.status.alarms, text))
 
     def _export(self, trainer: Trainer, identity: str, parts: Split) -> Path:
         network = trainer.network
-        with network.weights(trainer.average or [p.data for p in network.parameters]):
+        with network.weights(trainer.exported):
             modules = network.modules()
         gain = check.gain(modules, network.base_weights())
         if gain < _LEAST_GAIN and trainer.step == self.config.steps:
@@ -183,7 +191,10 @@ class Run:
             dataset_digest=digest(parts.training),
             started_at=self._started,
             finished_at=time.time(),
-            tags={prompt: sum(item.prompt == prompt for item in parts.training) for prompt in {i.prompt for i in parts.training}},
+            tags=Counter(item.prompt for item in parts.training),
+            lr_scheduler="constant_with_warmup" if config.warmup else "constant",
+            mixed_precision=_MIXED[network.model.dtype],
+            epochs=-(-trainer.step * config.batch_size * config.accumulation // len(parts.training)),
             comment=f"Rank-Optimize, {self.objective.title}",
         )
         state = file.to_state(modules, family)

@@ -230,6 +230,14 @@ def test_the_command_trains_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFi
     assert [line.get("state") for line in again] == ["finished"]
 
 
+def test_checkpoints_may_come_between_validations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["--data-dir", str(tmp_path / "home"), "train", "--data", str(pairs(tmp_path)), "--rank", "2", "--batch-size", "2"]
+    assert main([*common, "--steps", "3", "--save-every", "1", "--validate-every", "2", "--output", str(tmp_path), "--json"]) == 0
+    outcome = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(outcome["outputs"]) == 3
+    assert outcome["best"] in outcome["outputs"]
+
+
 def test_a_paused_run_goes_on_to_the_same_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     data = pairs(tmp_path)
     arguments = ["--data", str(data), "--steps", "3", "--rank", "2", "--batch-size", "2", "--held-out", "0", "--seed", "4", "--json"]
@@ -264,8 +272,8 @@ def test_a_paused_run_goes_on_to_the_same_file(tmp_path: Path, capsys: pytest.Ca
         (["--objective", "spo"], "not built yet"),
         (["--objective", "nonsense"], "no objective"),
         (["--set", "beta=x", "--objective", "dpo"], "beta"),
-        (["--base", "gone.safetensors"], "no such checkpoint"),
-        (["--data", "gone"], "no file and no study"),
+        (["--base", "gone.safetensors"], "gone.safetensors"),
+        (["--data", "gone"], "no study 'gone'"),
     ],
 )
 def test_the_command_refuses_in_one_sentence(arguments: list[str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

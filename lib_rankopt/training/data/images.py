@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.scorers.images import as_rgb
 from lib_rankopt.store.blobs import image_hash
 from lib_rankopt.training.data.records import TrainingImage
 
@@ -15,14 +16,14 @@ _BROKEN = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.Decom
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """Read an image as RGB.
+    """Read an image as RGB; what is transparent is laid on white.
 
     Raises:
         InvalidInputError: missing, no image, damaged or far too large; the message names the file.
     """
     try:
         with Image.open(path) as opened:
-            return opened.convert("RGB")
+            return as_rgb(opened)
     except FileNotFoundError as error:
         raise InvalidInputError(f"{path}: there is no such image") from error
     except _BROKEN as error:

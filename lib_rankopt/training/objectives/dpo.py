@@ -46,7 +46,7 @@ class Dpo(Objective):
 
 
 @dataclass(frozen=True)
-class Ipo(Objective):
+class Ipo(Dpo):
     """loss = (−(d_w − d_l) − 1/(2β))², d = E_policy − E_reference (IPO, arXiv 2310.12036, with −d for the log-ratio).
 
     What the 'ipo' branch of the diffusers example for Diffusion-DPO intends. The default β is that example's 2500: the difference of the
@@ -62,16 +62,8 @@ class Ipo(Objective):
         "Learns from pairs like DPO, but steers to a fixed lead of the better image and then stops. "
         "Suits few pairs or contradictory answers, which DPO overfits."
     )
-    kind: ClassVar[Kind] = "pairs"
-    needs_reference: ClassVar[bool] = True
-    shares_noise: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        checks.positive("beta", self.beta)
-
-    def __call__(self, errors: Errors) -> Loss:
-        drift = errors.drift.float()
-        winner, loser = drift[:, 0], drift[:, 1]
+    def _loss(self, winner: Tensor, loser: Tensor) -> Loss:
         logit = loser - winner
         return Loss((logit - 0.5 / self.beta).square(), _watched(logit, winner, loser))
 
