@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from importlib import import_module
@@ -73,7 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"Rank-Optimize {__version__}")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where studies and images live (default: the user's data folder)")
-    parser.add_argument("--database-url", metavar="URL", help="any SQLAlchemy URL, for example of a team's PostgreSQL (default: SQLite)")
+    url = "any SQLAlchemy URL, for example of a team's PostgreSQL (default: $RANKOPT_DATABASE_URL, or SQLite)"
+    parser.add_argument("--database-url", metavar="URL", default=os.environ.get("RANKOPT_DATABASE_URL") or None, help=url)
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="folder with SD1.x, SD2.x or SDXL checkpoints")
     parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best one found)")
     parser.add_argument("--verbose", action="store_true", help="log what happens; show the trace of an error")
@@ -200,13 +202,14 @@ def _add_train(commands: Any) -> None:
             train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
         elif isinstance(one.default, bool):
             train.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
-        elif one.name == "data":
+        elif one.name in ("data", "sample_prompts"):
             train.add_argument(flag, action="append", default=None, metavar="TEXT", help=text)
         else:
             train.add_argument(flag, type=type(one.default), default=None, metavar="X", help=f"{text} (default {one.default or 'as told'})")
     train.add_argument("--config", type=Path, metavar="FILE", help="the same names in a JSON or YAML file; options given here count more")
     train.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="folder of the LoRA files (default: here)")
     train.add_argument("--resume", type=Path, metavar="RUN", help="folder of a run to go on with")
+    train.add_argument("--pause-with-stdin", action="store_true", help="pause when standard input ends, as the tab's runs do")
     train.add_argument("--json", action="store_true", help="one JSON object a line per update, and the outcome as the last")
     train.set_defaults(run=_lazy("train"))
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from lib_rankopt.cli.context import open_service, print_json, table
-from lib_rankopt.errors import InvalidInputError, NotFoundError
-from lib_rankopt.store.records import StudyRecord
+from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.store.find import chosen
 from lib_rankopt.studies.views import RoundView, StudyView, to_json
 
 if TYPE_CHECKING:
     from lib_rankopt.studies.service import StudyService
-
-Named = TypeVar("Named", StudyView, StudyRecord)
 
 
 def list_studies(arguments: Namespace) -> int:
@@ -40,20 +37,6 @@ def find(service: StudyService, wanted: str) -> StudyView:
         NotFoundError: none. InvalidInputError: several.
     """
     return chosen(service.list(), wanted)
-
-
-def chosen(studies: Sequence[Named], wanted: str) -> Named:
-    """The one whose id is or begins with ``wanted``, or whose name is.
-
-    Raises:
-        NotFoundError: none. InvalidInputError: several.
-    """
-    hits = [s for s in studies if s.id == wanted] or [s for s in studies if s.name == wanted or (wanted and s.id.startswith(wanted))]
-    if not hits:
-        raise NotFoundError(f"There is no study '{wanted}'. 'studies list' shows what there is.")
-    if len(hits) > 1:
-        raise InvalidInputError(f"'{wanted}' fits {len(hits)} studies: {', '.join(s.id[:12] for s in hits)}. Give more of the id.")
-    return hits[0]
 
 
 def show(arguments: Namespace) -> int:

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
+import threading
 from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_rankopt.cli.context import check_writable, data_dir, make_host, option, print_json, progress_bar
-from lib_rankopt.cli.studies import chosen
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.training import config as config_module
 from lib_rankopt.training.config import TrainingConfig
-from lib_rankopt.training.data.records import Feedback
-from lib_rankopt.training.folder import RunFolder
+from lib_rankopt.training.folder import RunFolder, RunStatus
+
+if TYPE_CHECKING:
+    from lib_rankopt.store import BlobStore, Store
+    from lib_rankopt.training.processes import Processes
 
 
 def run(arguments: Namespace) -> int:
     """Train, tell each update, and end with the files."""
     from lib_rankopt.diffusion.memory import release
     from lib_rankopt.hosts.library import ModelLibrary
+    from lib_rankopt.training import processes
+    from lib_rankopt.training.data.gather import gather
     from lib_rankopt.training.run import Run, check_objective
 
-    folder = _folder(arguments)
+    together = processes.here()
+    folder = RunFolder(together.said(_folder(arguments, together)))
     config = folder.config()
     check_objective(config)
     check_writable(arguments.output)
-    device = make_host(arguments).device
+    device = together.device or make_host(arguments).device
     base = ModelLibrary(arguments.models_dir, config.base).path(None)
-    folder.order("run")
-    with progress_bar("training", config.steps, arguments.json) as advance:
+    if together.is_main:
+        folder.order("run")
+    together.wait()
+    with progress_bar("training", config.steps, arguments.json) as advance, _stopping(folder, arguments.pause_with_stdin):
 
         def told(line: dict[str, Any]) -> None:
             advance(line["step"])
@@ -37,30 +49,35 @@ def run(arguments: Namespace) -> int:
                 print_json(line)
 
         cache = data_dir(arguments) / "training" / "cache"
-        work = Run(folder, base, _feedback(config, arguments), arguments.output, cache, told)
-        status = work.start(device)
+        feedback = gather(config.data, lambda: _store(arguments))
+        status = Run(folder, base, feedback, arguments.output, cache, told, together).start(device)
     release(device)
-    outcome = {"state": status.state, "run": str(folder.path), "best": status.best, "outputs": list(status.outputs)}
-    if arguments.json:
+    if together.is_main:
+        _tell(status, folder, arguments.json)
+    return 0
+
+
+def _tell(status: RunStatus, folder: RunFolder, as_json: bool) -> None:
+    if as_json:
+        outcome = {"state": status.state, "run": str(folder.path), "best": status.best, "outputs": list(status.outputs)}
         print_json({**outcome, "alarms": list(status.alarms), "summary": list(status.summary)})
-        return 0
+        return
     for sentence in (*status.summary, *status.alarms):
         print(sentence)
     print(f"{status.state}: {status.step} of {status.steps} steps. Run: {folder.path}")
     if status.best:
         best = Path(status.best)
         print(f"LoRA: {best}\nIn the webui, put it into models/Lora and write <lora:{best.stem}:1> into the prompt.")
-    return 0
 
 
-def _folder(arguments: Namespace) -> RunFolder:
+def _folder(arguments: Namespace, together: Processes) -> Path:
+    """The run's folder, which the first process makes."""
     from lib_rankopt.store.records import new_id
 
     if arguments.resume is not None:
-        folder = RunFolder(arguments.resume)
-        if not folder.exists:
+        if not RunFolder(arguments.resume).exists:
             raise NotFoundError(f"--resume {arguments.resume}: there is no training run here.")
-        return folder
+        return Path(arguments.resume)
     values = config_module.read(arguments.config) if arguments.config else {}
     for one in fields(TrainingConfig):
         given = getattr(arguments, one.name, None)
@@ -68,37 +85,44 @@ def _folder(arguments: Namespace) -> RunFolder:
             values[one.name] = given
     if arguments.set:
         values["options"] = {**values.get("options", {}), **dict(option("--set", text) for text in arguments.set)}
-    return RunFolder.create(data_dir(arguments) / "training" / new_id(), config_module.from_dict(values))
+    config, path = config_module.from_dict(values), data_dir(arguments) / "training" / new_id()
+    if together.is_main:
+        RunFolder.create(path, config)
+    return path
 
 
-def _feedback(config: TrainingConfig, arguments: Namespace) -> Feedback:
-    """All that the data say together.
+@contextlib.contextmanager
+def _stopping(folder: RunFolder, with_stdin: bool) -> Iterator[None]:
+    """Pause at a first Ctrl-C or a request to end, so that nothing is lost; a second Ctrl-C ends at once."""
 
-    Raises:
-        InvalidInputError, NotFoundError: which of the data cannot be read.
-    """
-    from lib_rankopt.training.data import files
+    def pause(number: int, _frame: Any) -> None:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        sys.stderr.write("\nPausing after this update; once more ends at once.\n")
+        folder.order("pause")
 
-    paths = [Path(name) for name in config.data if Path(name).exists()]
-    studies = [name for name in config.data if not Path(name).exists()]
-    found = [files.read(path) for path in paths]
-    if studies or not paths:
-        found.append(_of_studies(studies, arguments))
-    return Feedback(
-        tuple(one for part in found for one in part.rankings),
-        tuple(one for part in found for one in part.labels),
-        tuple(one for part in found for one in part.problems),
-    )
+    def follow() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        folder.order("pause")  # who started this run is gone, and with it whoever could stop it
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, pause) for number in (signal.SIGINT, signal.SIGTERM)}
+    if with_stdin:
+        threading.Thread(target=follow, name="rankopt-stdin", daemon=True).start()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _of_studies(wanted: list[str], arguments: Namespace) -> Feedback:
+@contextlib.contextmanager
+def _store(arguments: Namespace) -> Iterator[tuple[Store, BlobStore]]:
     from lib_rankopt.store import BlobStore, open_store
-    from lib_rankopt.training.data import from_store
 
     store = open_store(data_dir(arguments), arguments.database_url)
     try:
-        every = store.studies()
-        named = [chosen(every, name) for name in wanted] if wanted else every
-        return from_store.read(store, BlobStore(data_dir(arguments)), [study.id for study in named])
+        yield store, BlobStore(data_dir(arguments))
     finally:
         store.close()

@@ -34,6 +34,16 @@ class Batch:
     start: Tensor
     place: int
 
+    def part(self, index: int, count: int) -> Batch:
+        """The items of one of ``count`` processes, which divide them evenly."""
+        n = len(self.weights) // count
+        k = len(self.clean) // len(self.weights)
+        items, rows = slice(index * n, (index + 1) * n), slice(index * n * k, (index + 1) * n * k)
+        told = (self.condition.context, self.condition.pooled, self.condition.time_ids)
+        condition = Conditioning(*(None if one is None else one[rows] for one in told))  # type: ignore[arg-type]
+        by_item = (self.tiers[items], self.labels[items], self.weights[items], self.start[items], self.place)
+        return Batch(self.clean[rows], self.noise[rows], self.t[rows], condition, *by_item)
+
 
 @dataclass(frozen=True)
 class Drawing:

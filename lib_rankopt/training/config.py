@@ -54,12 +54,16 @@ class TrainingConfig:
     seed: int = _option(0, "seed of order, noise and initial LoRA", least=0, most=2**32 - 1)
     held_out: float = _option(0.1, "share of the prompts kept back for validation", least=0, most=0.9)
     save_every: int = _option(100, "updates between checkpoints and exported files", least=1, most=1_000_000)
+    sample_prompts: tuple[str, ...] = _option(tuple, "prompts of the sample sheets (default: three that were kept back)")
+    sample_every: int = _option(100, "updates between sample sheets, 0 for none", least=0, most=1_000_000)
+    tensorboard: bool = _option(False, "also write TensorBoard files into the run's folder")
     validate_every: int = _option(50, "updates between validations, 0 for none", least=0, most=1_000_000)
     preset: str = _option("", "6gb, 8gb, 12gb or 24gb: batch, accumulation, checkpointing and precision that fit such a card")
 
     def __post_init__(self) -> None:
-        data = self.data
-        object.__setattr__(self, "data", (data,) if isinstance(data, str) else tuple(data))  # one name in a file needs no list
+        for name in ("data", "sample_prompts"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))  # one name in a file needs no list
         for one in fields(self):
             _check(one.name, getattr(self, one.name), one.metadata, one.default)
 

@@ -7,6 +7,7 @@
       status.json        RunStatus, replaced as a whole
       command            pause, cancel or run: what the person wants; the trainer looks after every update
       metrics.jsonl      one line per update: {"step": 12, "loss": …, …}; validations have "validation": true
+      samples/           step-000400.png: the same seeds without the LoRA, with half of it and with all of it
       checkpoints/       step-000400.pt: what a resumed run needs; the two latest are kept
 """
 
@@ -41,6 +42,7 @@ class RunStatus:
         best: path of the one with the best validation.
         error: why it failed, for people.
         pid: of the trainer's process.
+        prompts: some that were kept back from training, to try the result on.
         updated: seconds since the epoch; the trainer renews it at least every 10 s.
     """
 
@@ -57,6 +59,7 @@ class RunStatus:
     pid: int | None = None
     updated: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
+    prompts: tuple[str, ...] = ()
 
 
 class RunFolder:

@@ -19,28 +19,42 @@ from lib_rankopt.training.folder import write_file
 from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.objectives.base import Errors, Objective
 from lib_rankopt.training.order import Order
+from lib_rankopt.training.processes import Processes
 
 _LEVEL_ITEMS = 256  # z_ref over one small batch is mostly noise
 _PATH_STEPS = 20
+_FP16_SCALE = 2.0**14  # gradients of a mean over a latent underflow in half precision
 _DRAWS = 10  # timesteps and noises per held-out pair; fixed, so that validations compare
 
 
 class Trainer:
     """Trains the LoRA of a network on prepared material.
 
+    Several processes divide each batch, which is as many times larger: with the gradients averaged, two processes do what one does with
+    the double ``batch_size``.
+
     Attributes:
         step: updates done.
         average: moving average of the LoRA's weights, ``None`` without ``ema``.
     """
 
-    def __init__(self, network: LoraNetwork, objective: Objective, material: Material, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        network: LoraNetwork,
+        objective: Objective,
+        material: Material,
+        config: TrainingConfig,
+        processes: Processes | None = None,
+    ) -> None:
         self.network, self.objective, self.material, self.config = network, objective, material, config
+        self.processes = processes or Processes()
         self.step = 0
         self.average = [p.detach().clone() for p in network.parameters] if config.ema else None
         self._rate = config.learning_rate or objective.learning_rate
         self._optimizer = _optimizer(network.parameters, config, self._rate)
         liked = getattr(objective, "liked_share", None)
-        self._order = Order(material.items, material.sizes, config.batch_size, config.seed, liked)
+        self._order = Order(material.items, material.sizes, config.batch_size * self.processes.count, config.seed, liked)
+        self._scale = _FP16_SCALE if network.model.dtype == torch.float16 else 1.0
         self._level: deque[float] = deque(maxlen=_LEVEL_ITEMS)
         self._snapshot = [p.detach().clone() for p in network.parameters]
 
@@ -53,14 +67,9 @@ class Trainer:
         lag = int(getattr(self.objective, "lag", 0))
         if self.step % (lag + 1) == 0:
             self._snapshot = [p.detach().clone() for p in self.network.parameters]
-        self._optimizer.zero_grad(set_to_none=True)
-        watched: dict[str, list[float]] = {}
-        for micro in range(self.config.accumulation):
-            for name, value in self._backward(self.step * self.config.accumulation + micro).items():
-                watched.setdefault(name, []).append(value)
+        mean = self._gradients()
         limit = self.config.clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters, limit))
-        mean = {name: sum(values) / len(values) for name, values in watched.items()}
         if not math.isfinite(norm) or not math.isfinite(mean["loss"]):
             raise ModelError(
                 f"The loss of step {self.step + 1} is no finite number ({mean['loss']}). The last checkpoint is kept; go on from it "
@@ -74,6 +83,25 @@ class Trainer:
         self._follow()
         return {**mean, "gradient_norm": norm, "learning_rate": rate}
 
+    def _gradients(self) -> dict[str, float]:
+        """Leave the update's gradients on the parameters, and return the means of what is watched."""
+        level = list(self._level)
+        while True:
+            self._optimizer.zero_grad(set_to_none=True)
+            lines = [self._backward(self.step * self.config.accumulation + micro) for micro in range(self.config.accumulation)]
+            gradients = [p.grad for p in self.network.parameters if p.grad is not None]
+            self.processes.average(gradients)
+            if self._scale == 1.0 or all(bool(torch.isfinite(one).all()) for one in gradients):
+                break
+            # too large for half precision at this scale: the same batches again with half of it
+            self._scale /= 2
+            self._level = deque(level, maxlen=_LEVEL_ITEMS)
+        if self._scale != 1.0:
+            for one in gradients:
+                one /= self._scale
+        every = [line for part in self.processes.every(lines) for line in part]
+        return {name: sum(line[name] for line in every) / len(every) for name in every[0]}
+
     @torch.no_grad()
     def validate(self, held_out: Material) -> dict[str, float]:
         """Share of held-out pairs whose better image the LoRA explains better than the reference does, over fixed draws."""
@@ -83,13 +111,15 @@ class Trainer:
     def _validate(self, held_out: Material) -> dict[str, float]:
         right: list[float] = []
         winners: list[float] = []
-        for number in range(len(held_out.items)):
+        for number in range(self.processes.rank, len(held_out.items), self.processes.count):
             for draw in range(_DRAWS):
                 batch = held_out.batch([number], 7919 * number + draw, self.network.model.device, Drawing(shares_noise=True))
                 errors = self._errors(batch, with_reference=True)
                 logit = errors.drift[:, 1] - errors.drift[:, 0]
                 right += (logit > 0).float().tolist()
                 winners += errors.drift[:, 0].tolist()
+        right = [value for part in self.processes.every(right) for value in part]
+        winners = [value for part in self.processes.every(winners) for value in part]
         count = max(1, len(right))
         return {"implicit_accuracy": sum(right) / count, "winner_drift": sum(winners) / count}
 
@@ -111,6 +141,7 @@ class Trainer:
             "snapshot": [one.cpu() for one in self._snapshot],
             "optimizer": self._optimizer.state_dict(),
             "level": list(self._level),
+            "scale": self._scale,
         }
         write_file(path, lambda file: torch.save(state, file))
 
@@ -129,6 +160,7 @@ class Trainer:
             self._snapshot = [one.to(device) for one in state["snapshot"]]
             self._optimizer.load_state_dict(state["optimizer"])
             self._level = deque(state["level"], maxlen=_LEVEL_ITEMS)
+            self._scale = float(state.get("scale", self._scale))
             self.step = int(state["step"])
         except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
             raise StoreError(f"{path}: no checkpoint of this run ({str(error)[:200]}).") from error
@@ -138,10 +170,12 @@ class Trainer:
         seed = (self.config.seed * 1_000_003 + number) % 2**63
         drawing = Drawing(self.objective.shares_noise, self.config.flip, self.config.prompt_dropout)
         batch = self.material.batch(self._order.batch(number), seed, self.network.model.device, drawing)
+        if self.processes.count > 1:
+            batch = batch.part(self.processes.rank, self.processes.count)
         errors = self._errors(batch, self.objective.needs_reference)
         loss = self.objective(errors)
         mean = (loss.items * batch.weights).mean()
-        (mean / self.config.accumulation).backward()
+        (mean * (self._scale / self.config.accumulation)).backward()
         watched = {"loss": float(mean.detach()), "error": float(errors.policy.detach()[:, 0].mean())}
         if errors.reference is not None:
             watched["drift"] = float(errors.drift.detach()[:, 0].mean())
@@ -181,7 +215,8 @@ class Trainer:
 
     def _running_level(self, policy: Tensor, reference: Tensor | None) -> float:
         assert reference is not None
-        self._level.extend((reference - policy.detach()).flatten().tolist())
+        own = (reference - policy.detach()).flatten().tolist()
+        self._level.extend(value for part in self.processes.every(own) for value in part)
         return sum(self._level) / len(self._level)
 
     def _follow(self) -> None:

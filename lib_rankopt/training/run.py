@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from lib_rankopt.diffusion import checkpoint, loading
 from lib_rankopt.diffusion.loading import StableDiffusion
 from lib_rankopt.diffusion.memory import is_out_of_memory
-from lib_rankopt.errors import GenerationError, InvalidInputError, RankOptError
+from lib_rankopt.errors import GenerationError, InvalidInputError, MissingDependencyError, RankOptError
 from lib_rankopt.training import objectives, presets
+from lib_rankopt.training.alarms import Watch
 from lib_rankopt.training.batches import Material
 from lib_rankopt.training.config import TrainingConfig
 from lib_rankopt.training.data.examples import split
-from lib_rankopt.training.data.records import Example, Feedback, Split
-from lib_rankopt.training.folder import RunFolder, RunStatus
+from lib_rankopt.training.data.records import Feedback, Split
+from lib_rankopt.training.export import Origin, export, gain
+from lib_rankopt.training.folder import RunFolder, RunStatus, write_file
 from lib_rankopt.training.loop import Trainer
-from lib_rankopt.training.lora import check, file, metadata
 from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.objectives.base import Objective
-from lib_rankopt.training.precompute import LatentCache, bucket, encode_texts, without_encoders
+from lib_rankopt.training.precompute import LatentCache, without_encoders
+from lib_rankopt.training.prepare import prepare
+from lib_rankopt.training.processes import Processes
+from lib_rankopt.training.samples import SampleSheets
 
-_MIXED = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LEAST_GAIN = 0.95
 _SAY_SECONDS = 1.0  # each writing of the status is synced to the disk
-_PATIENCE = 3  # validations in a row with a rising winner error
+_SAMPLED = 3  # prompts of a sample sheet
+_OFFERED = 8  # held-out prompts that are named, for trying the result
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -48,18 +50,28 @@ class Run:
         output: folder of the exported LoRA files.
         cache: folder of latents that several runs share.
         report: is told every line of metrics.
+        processes: that train together; only the first one writes.
     """
 
     def __init__(
-        self, folder: RunFolder, base: Path, feedback: Feedback, output: Path, cache: Path, report: Report | None = None
+        self,
+        folder: RunFolder,
+        base: Path,
+        feedback: Feedback,
+        output: Path,
+        cache: Path,
+        report: Report | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.folder, self.base, self.feedback, self.output, self.cache = folder, base, feedback, output, cache
+        self.processes = processes or Processes()
         self.config = folder.config()
         self.objective = objectives.create(self.config.objective, self.config.options)
         self.status = replace(folder.status(), state="preparing", error=None)
         self._report = report or (lambda _line: None)
-        self._started = time.time()
-        self._worse = 0
+        warmup = round(self.config.warmup * self.config.steps)
+        self._watch = Watch(self.config.clip, warmup, float(getattr(self.objective, "beta", 0.0)))
+        self._board: Any = None
 
     def start(self, device: torch.device) -> RunStatus:
         """Do all of it; return the last status.
@@ -71,20 +83,24 @@ class Run:
             self._all(device)
         except (RuntimeError, MemoryError) as error:
             failure: RankOptError = error if isinstance(error, RankOptError) else _told(error, self.config)
-            self._say(state="failed", error=str(failure))
+            self._fail(failure)
             raise failure from error
         except RankOptError as error:
-            self._say(state="failed", error=str(error))
+            self._fail(error)
             raise
         return self.status
 
     def _all(self, device: torch.device) -> None:
         self._say(stage="reading the checkpoint", pid=os.getpid())
+        self._board = _tensorboard(self.folder.path) if self.config.tensorboard and self.processes.is_main else None
+        started = time.time()
         identity = checkpoint.sha256_of(self.base)
         parts = split(self.feedback, self.objective, self.config.held_out, self.config.seed, identity)
-        self._say(stage="reading data", summary=parts.summary, counts=parts.counts)
+        held = tuple(dict.fromkeys(pair.prompt for pair in (*parts.held_out_pairs, *parts.held_out)))
+        self._say(stage="reading data", summary=parts.summary, counts=parts.counts, prompts=held[:_OFFERED])
         model = loading.load(self.base, device, _dtype(self.config, device))
-        training, held_out = self._prepare(model, parts, identity)
+        training, held_out = (self._material(model, items, flip, identity) for items, flip in self._wanted(parts))
+        sheets = self._sheets(model, held or tuple(item.prompt for item in parts.training[:1]))
         model = without_encoders(model)
         if self.config.gradient_checkpointing:
             model.unet.enable_gradient_checkpointing()  # type: ignore[operator]
@@ -92,135 +108,144 @@ class Run:
         network = LoraNetwork(model, self.config.rank, self.config.scale_alpha, self.config.targets, self.config.seed)
         if self.config.compile:
             model.unet.compile()
-        trainer = Trainer(network, self.objective, training, self.config)
+        trainer = Trainer(network, self.objective, training, self.config, self.processes)
         latest = self._latest()
         if latest is not None:
             trainer.load(latest)
         self._say(state="training", stage="training", step=trainer.step, steps=self.config.steps)
-        self._loop(trainer, held_out, identity, parts)
+        per_update = self.config.batch_size * self.config.accumulation * self.processes.count
+        origin = Origin(self.config, self.objective, self.base, identity, parts, started, per_update)
+        self._loop(trainer, held_out, origin, sheets)
 
-    def _prepare(self, model: StableDiffusion, parts: Split, identity: str) -> tuple[Material, Material]:
+    def _wanted(self, parts: Split) -> tuple[tuple[Any, bool], ...]:
+        own = [
+            [replace(i, prompt=self.objective.prompt(i.prompt, i.label)) for i in some] for some in (parts.training, parts.held_out_pairs)
+        ]
+        return (own[0], self.config.flip), (own[1], False)
+
+    def _material(self, model: StableDiffusion, items: Any, flip: bool, identity: str) -> Material:
         wanted = self.config.resolution or model.config.image_size
-        latents = LatentCache(self.cache, identity)
-        made = []
-        for items, sides in ((parts.training, (False, True) if self.config.flip else (False,)), (parts.held_out_pairs, (False,))):
-            own = [replace(item, prompt=self.objective.prompt(item.prompt, item.label)) for item in items]
-            sizes = [bucket(item.images[0].width, item.images[0].height, wanted) for item in own]
-            needed = {(i.sha256, size, side): i for item, size in zip(own, sizes, strict=True) for i in item.images for side in sides}
-            moments = {}
-            for number, ((sha, size, side), image) in enumerate(needed.items()):
-                if number % 20 == 0:
-                    self._say(stage=f"encoding images, {number} of {len(needed)}")
-                moments[sha, size, side] = latents.get(model, image, size, side)
-            texts = encode_texts(model, [(item.prompt, size) for item, size in zip(own, sizes, strict=True)])
-            made.append(Material(own, sizes, moments, texts))
-        return made[0], made[1]
+        say: Callable[[str], None] = lambda text: self._say(stage=text)  # noqa: E731
+        return prepare(model, items, LatentCache(self.cache, identity), wanted, flip, self.processes, say)
 
-    def _loop(self, trainer: Trainer, held_out: Material, identity: str, parts: Split) -> None:
+    def _sheets(self, model: StableDiffusion, prompts: tuple[str, ...]) -> SampleSheets | None:
+        if not self.config.sample_every or not self.processes.is_main:
+            return None
+        side = self.config.resolution or model.config.image_size
+        chosen = self.config.sample_prompts or prompts[:_SAMPLED]
+        return SampleSheets(model, chosen, self.objective.negative_text, (side, side), self.config.seed)
+
+    def _loop(self, trainer: Trainer, held_out: Material, origin: Origin, sheets: SampleSheets | None) -> None:
         # of what was trained before a pause or a kill, the metrics tell
         accuracies = [line["implicit_accuracy"] for line in self.folder.metrics() if line.get("validation")]
         latest, best = accuracies[-1] if accuracies else 0.0, max(accuracies, default=0.0)
         begun, first, said = time.monotonic(), trainer.step, 0.0
         while trainer.step < self.config.steps:
-            order = self.folder.command()
+            order = self.processes.said(self.folder.command())
             if order != "run":
-                trainer.save(self._checkpoint(trainer.step))
+                self._keep(trainer)
                 self._say(state="paused" if order == "pause" else "cancelled", stage="", step=trainer.step)
                 return
             line = {"step": trainer.step + 1, **trainer.update()}
             self._note(line)
             step = trainer.step
             over = step == self.config.steps
-            if held_out.items and self.config.validate_every and (over or step % self.config.validate_every == 0):
+            if held_out.items and _due(self.config.validate_every, step, over):
                 found = trainer.validate(held_out)
                 latest = found["implicit_accuracy"]
                 self._note({"step": step, "validation": True, **found})
-                self._watch(found, step)
+            card = self._sample(trainer, sheets) if _due(self.config.sample_every, step, over) else None
             now = time.monotonic()
             if over or now - said >= _SAY_SECONDS:
                 said = now
                 self._say(step=step, eta_seconds=(now - begun) / (step - first) * (self.config.steps - step))
-            if over or step % self.config.save_every == 0:
-                path = self._export(trainer, identity, parts)
-                trainer.save(self._checkpoint(step))
-                self._drop_old()
+            if _due(self.config.save_every, step, over):
+                self._keep(trainer)
                 better = latest >= best  # without validations all are 0, and the newest is the best
                 best = max(best, latest)
-                self._say(step=step, outputs=(*self.status.outputs, str(path)), best=str(path) if better else self.status.best)
+                self._export(trainer, origin, card, better)
         self._say(state="finished", stage="", eta_seconds=0.0)
 
+    def _sample(self, trainer: Trainer, sheets: SampleSheets | None) -> Image.Image | None:
+        """Write a sample sheet; return the picture for the card. A card without the memory for it trains on."""
+        if sheets is None:
+            return None
+        self._say(stage="drawing samples")
+        try:
+            sheet, card = sheets.draw(trainer.network, trainer.exported)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._alarm("Memory does not suffice for samples, which are left out. Training goes on.")
+            return None
+        finally:
+            self._say(stage="training")
+        path = self.folder.path / "samples" / f"step-{trainer.step:06d}.png"
+        write_file(path, lambda file: sheet.save(file, "PNG"))
+        if self._board is not None:
+            import numpy as np
+
+            self._board.add_image("samples", np.asarray(sheet), trainer.step, dataformats="HWC")
+        return card
+
     def _note(self, line: dict[str, Any]) -> None:
+        if not self.processes.is_main:
+            return
         self.folder.log_metrics(line)
         self._report(line)
+        for sentence in self._watch.look(line):
+            self._alarm(sentence)
+        if self._board is not None:
+            group = "validation" if line.get("validation") else "training"
+            for name, value in line.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(f"{group}/{name}", value, line["step"])
 
-    def _watch(self, found: dict[str, float], step: int) -> None:
-        """Both errors of a pair can rise while their difference looks better and better."""
-        self._worse = self._worse + 1 if found["winner_drift"] > 0 else 0
-        if self._worse == _PATIENCE:
-            text = f"Step {step}: preferred images are explained worse than before training. Stop, or lower the learning rate."
-            self._say(alarms=(*self.status.alarms, text))
+    def _export(self, trainer: Trainer, origin: Origin, card: Image.Image | None, better: bool) -> None:
+        if not self.processes.is_main:
+            return
+        if trainer.step == self.config.steps:
+            arrives = gain(trainer.network, trainer.exported)
+            if arrives < _LEAST_GAIN:
+                self._alarm(f"In half precision only {arrives:.0%} of the change arrives: train longer, or with a higher learning rate.")
+        path = str(export(trainer.network, trainer.exported, trainer.step, origin, self.output, card))
+        self._say(step=trainer.step, outputs=(*self.status.outputs, path), best=path if better else self.status.best)
 
-    def _export(self, trainer: Trainer, identity: str, parts: Split) -> Path:
-        network = trainer.network
-        with network.weights(trainer.exported):
-            modules = network.modules()
-        gain = check.gain(modules, network.base_weights())
-        if gain < _LEAST_GAIN and trainer.step == self.config.steps:
-            text = f"In half precision only {gain:.0%} of the change arrives: train longer, or with a higher learning rate."
-            self._say(alarms=(*self.status.alarms, text))
-        config, family = self.config, network.model.config.family
-        side = config.resolution or network.model.config.image_size
-        title = f"{config.name or 'lora'}-{config.objective}-{trainer.step:04d}"
-        path = file.new_path(self.output, title)
-        facts = metadata.LoraFacts(
-            family=family,
-            prediction_type=network.model.config.prediction_type or "epsilon",
-            name=path.stem,
-            rank=config.rank,
-            alpha=config.scale_alpha,
-            objective=config.objective,
-            options=config.options,
-            base_name=self.base.name,
-            base_sha256=identity,
-            steps=trainer.step,
-            learning_rate=config.learning_rate or self.objective.learning_rate,
-            optimizer=config.optimizer,
-            seed=config.seed,
-            resolution=(side, side),
-            images=parts.counts["images"],
-            dataset_digest=digest(parts.training),
-            started_at=self._started,
-            finished_at=time.time(),
-            tags=Counter(item.prompt for item in parts.training),
-            lr_scheduler="constant_with_warmup" if config.warmup else "constant",
-            mixed_precision=_MIXED[network.model.dtype],
-            epochs=-(-trainer.step * config.batch_size * config.accumulation // len(parts.training)),
-            comment=f"Rank-Optimize, {self.objective.title}",
-        )
-        state = file.to_state(modules, family)
-        file.write(path, state, metadata.metadata(facts, state))
-        said = f"{self.objective.title}, {trainer.step} steps, {datetime.now(timezone.utc):%Y-%m-%d}"
-        metadata.sidecar(path, said, family, self.objective.activation_text, self.objective.negative_text)
-        return path
-
-    def _checkpoint(self, step: int) -> Path:
-        return self.folder.path / "checkpoints" / f"step-{step:06d}.pt"
+    def _keep(self, trainer: Trainer) -> None:
+        if not self.processes.is_main:
+            return
+        folder = self.folder.path / "checkpoints"
+        trainer.save(folder / f"step-{trainer.step:06d}.pt")
+        for old in sorted(folder.glob("step-*.pt"))[:-2]:
+            old.unlink(missing_ok=True)
 
     def _latest(self) -> Path | None:
         return max((self.folder.path / "checkpoints").glob("step-*.pt"), default=None)
 
-    def _drop_old(self) -> None:
-        for old in sorted((self.folder.path / "checkpoints").glob("step-*.pt"))[:-2]:
-            old.unlink(missing_ok=True)
+    def _alarm(self, sentence: str) -> None:
+        if sentence not in self.status.alarms:
+            self._say(alarms=(*self.status.alarms, sentence))
 
     def _say(self, **changes: Any) -> None:
-        self.status = self.folder.say(replace(self.status, **changes))
+        self.status = replace(self.status, **changes)
+        if self.processes.is_main:
+            self.status = self.folder.say(self.status)
+
+    def _fail(self, error: RankOptError) -> None:
+        """Whichever process fails says so: the others are ended without a word."""
+        self.status = self.folder.say(replace(self.status, state="failed", error=str(error)))
 
 
-def digest(items: tuple[Example, ...]) -> str:
-    """Identity of training data: equal items in equal order give equal digests."""
-    lines = (f"{item.prompt}\0{','.join(i.sha256 for i in item.images)}\0{item.tiers}\0{item.label}\n" for item in items)
-    return sha256("".join(lines).encode()).hexdigest()
+def _due(every: int, step: int, over: bool) -> bool:
+    return bool(every) and (over or step % every == 0)
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingDependencyError(f"tensorboard files need tensorboard ({error}); install it with: pip install tensorboard") from error
+    return SummaryWriter(str(folder / "tensorboard"))
 
 
 def _dtype(config: TrainingConfig, device: torch.device) -> torch.dtype:

@@ -57,7 +57,12 @@ class Kto(Objective):
         drift = errors.drift[:, 0].float()
         gain = label * self.beta * (-drift - max(0.0, float(errors.level)))
         weight = torch.where(label > 0, self.liked_weight, self.disliked_weight).to(gain)
-        watched = {"gain": gain.detach(), "implicit_accuracy": (gain.detach() > 0).float(), "drift": drift.detach()}
+        watched = {
+            "gain": gain.detach(),
+            "implicit_accuracy": (gain.detach() > 0).float(),
+            "drift": drift.detach(),
+            "level": torch.tensor(float(errors.level)),
+        }
         return Loss(weight * (1.0 - self._utility(gain)), watched)
 
     def _utility(self, gain: Tensor) -> Tensor:

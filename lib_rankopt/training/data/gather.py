@@ -1,0 +1,42 @@
+"""All the feedback that a configuration names: studies of the store, files and folders, together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib_rankopt.store.find import chosen
+from lib_rankopt.training.data import files, from_store
+from lib_rankopt.training.data.records import Feedback
+
+if TYPE_CHECKING:
+    from lib_rankopt.store import BlobStore, Store
+
+OpenStore = Callable[[], "AbstractContextManager[tuple[Store, BlobStore]]"]
+
+
+def gather(data: Sequence[str], open_store: OpenStore) -> Feedback:
+    """Read all of it.
+
+    Args:
+        data: paths, and ids or names of studies; none for all studies.
+        open_store: is asked for the store only where studies are wanted.
+
+    Raises:
+        InvalidInputError, NotFoundError: which of the data cannot be read. StoreError: the store cannot be.
+    """
+    paths = [Path(name) for name in data if Path(name).exists()]
+    names = [name for name in data if not Path(name).exists()]
+    found = [files.read(path) for path in paths]
+    if names or not paths:
+        with open_store() as (store, blobs):
+            every = store.studies()
+            named = [chosen(every, name) for name in names] if names else every
+            found.append(from_store.read(store, blobs, [study.id for study in named]))
+    return Feedback(
+        tuple(one for part in found for one in part.rankings),
+        tuple(one for part in found for one in part.labels),
+        tuple(one for part in found for one in part.problems),
+    )
