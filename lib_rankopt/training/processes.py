@@ -55,7 +55,7 @@ class Launched(Processes):
             from accelerate import PartialState
         except ImportError as error:
             raise MissingDependencyError(f"several processes need accelerate ({error}); install it with: pip install accelerate") from error
-        self._state: Any = PartialState()
+        self._state: Any = PartialState(cpu=not torch.cuda.is_available())
         self.rank, self.count = int(self._state.process_index), int(self._state.num_processes)
         self.device = torch.device(self._state.device)
 
