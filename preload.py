@@ -11,3 +11,5 @@ def preload(parser: ArgumentParser) -> None:
     parser.add_argument("--rankopt-data-dir", default=None, help=folder)
     database = "Rank-Optimize: another database, such as postgresql://user:password@host/name"
     parser.add_argument("--rankopt-database-url", default=None, help=database)
+    python = "Rank-Optimize: Python of another environment that trains LoRAs (default: the webui's own)"
+    parser.add_argument("--rankopt-trainer-python", default=None, help=python)

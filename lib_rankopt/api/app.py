@@ -27,6 +27,7 @@ def mount(
     host_info: HostInfo | None = None,
     session: Callable[[Request], bool] | None = None,
     allowed_hosts: Iterable[str] | None = None,
+    takes_paths: bool = False,
 ) -> ApiContext:
     """Add all routes to a FastAPI application, which may be running already.
 
@@ -38,6 +39,7 @@ def mount(
         session: whether a request comes from a person who has logged in to the page; asked where ``auth`` is given.
         host_info: what the host offers, where that does not change; otherwise asked whenever it is wanted.
         allowed_hosts: host names to answer to, besides addresses; ``None`` for any.
+        takes_paths: let pages name files and folders of this machine as data to train on.
     """
 
     def make() -> StudyService:
@@ -47,7 +49,7 @@ def mount(
         return host_info or describe_host(make().host)
 
     hosts = None if allowed_hosts is None else frozenset(name.lower() for name in allowed_hosts)
-    context = ApiContext(make, info, auth, hosts, session)
+    context = ApiContext(make, info, auth, hosts, session, takes_paths)
     app.state.rankopt = context
     for router in ROUTERS:
         app.include_router(router, prefix=prefix)

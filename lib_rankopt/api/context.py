@@ -30,6 +30,7 @@ class ApiContext:
         auth: user names and passwords for HTTP Basic; ``None`` lets everybody in.
         allowed_hosts: host names that a browser may have asked for (against DNS rebinding); ``None`` takes any.
         session: lets a request in without Basic, where the page itself has a login.
+        takes_paths: pages may name files and folders of this machine.
         host_info: what the host offers now.
         instance: changes with every start of the server, so that a page notices a restart.
     """
@@ -39,6 +40,7 @@ class ApiContext:
     auth: Mapping[str, str] | None = None
     allowed_hosts: frozenset[str] | None = None
     session: Callable[[Request], bool] | None = None
+    takes_paths: bool = False
     instance: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     _limiter: anyio.CapacityLimiter | None = None
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 import pydantic
 from pydantic import BaseModel, Field, create_model
 
+from lib_rankopt.api import training_info
 from lib_rankopt.api.host_info import HostInfo
 from lib_rankopt.hosts.picks import PickView
 from lib_rankopt.selection.record import SelectionRecord
-from lib_rankopt.studies import views
+from lib_rankopt.studies import training_views, views
 
 PYDANTIC_1 = pydantic.VERSION.startswith("1.")
 
@@ -63,6 +64,11 @@ Selection = model_of(SelectionRecord)
 Pick = model_of(PickView)
 Scorer = model_of(views.ScorerView)
 Scores = model_of(views.ScoresView)
+TrainingForm = model_of(training_info.TrainingForm)
+TrainingRun = model_of(training_views.TrainingRunView)
+Reach = model_of(training_views.Reach)
+Try = model_of(training_views.TryView)
+TrainingSettings = dict[str, Any]  # names and values of a TrainingConfig, which says itself what it does not take
 
 if TYPE_CHECKING:
 
@@ -162,6 +168,22 @@ class BlindState(BaseModel):
 
     result: Result  # type: ignore[valid-type]
     trial: Trial | None = None  # type: ignore[valid-type]
+
+
+class StartTry(BaseModel):
+    """A blind comparison to make."""
+
+    lora: str = Field(default="", description="One of the run's outputs; empty for the best.")
+    prompts: list[str] = Field(default_factory=list, description="Empty for those that were kept back from training.")
+    trials: int = 8
+    weight: float = Field(default=1.0, description="Of the LoRA, -2 to 2.")
+
+
+class TrainingState(BaseModel):
+    """A run and its metrics, one object for each update and each validation."""
+
+    run: TrainingRun  # type: ignore[valid-type]
+    metrics: list[dict[str, Any]]
 
 
 class PickState(BaseModel):

@@ -38,10 +38,12 @@ def run(arguments: Namespace) -> int:
     check_writable(arguments.output)
     device = together.device or make_host(arguments).device
     base = ModelLibrary(arguments.models_dir, config.base).path(None)
-    if together.is_main:
-        folder.order("run")
-    together.wait()
-    with progress_bar("training", config.steps, arguments.json) as advance, _stopping(folder, arguments.pause_with_stdin):
+    claim = folder.claimed() if together.is_main else contextlib.nullcontext()
+    with claim, progress_bar("training", config.steps, arguments.json) as advance, _stopping(folder, arguments.pause_with_stdin):
+
+        if together.is_main:
+            folder.order("run")
+        together.wait()
 
         def told(line: dict[str, Any]) -> None:
             advance(line["step"])

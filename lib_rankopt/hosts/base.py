@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -132,6 +134,14 @@ class HostDefaults:
     example_prompts: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class TrainerPlace:
+    """Where a training process runs: the Python that starts it, and the device as torch names it (``None``: the first that there is)."""
+
+    python: str = sys.executable
+    device: str | None = None
+
+
 ProgressCallback = Callable[[Progress], None]
 
 
@@ -229,3 +239,22 @@ class Host(ABC):
     @abstractmethod
     def lora_dir(self) -> Path | None:
         """Folder from which the host loads ``<lora:name:1>``, or ``None`` where it cannot."""
+
+    @abstractmethod
+    def model_path(self, model: str | None = None) -> Path:
+        """File or folder of a model, for another process to read.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+
+    def trainer_place(self) -> TrainerPlace:
+        """Where a training process of this host's runs."""
+        return TrainerPlace()
+
+    def away(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, the model does not occupy the device and requests wait; afterwards all is as before, also after a failure."""
+        return contextlib.nullcontext()
+
+    def find_loras(self) -> None:  # noqa: B027  (most hosts keep no list)
+        """Look for new files in :meth:`lora_dir`, where the host keeps a list of them."""

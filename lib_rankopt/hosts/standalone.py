@@ -17,6 +17,7 @@ from lib_rankopt.hosts.base import (
     HostDefaults,
     ModelIdentity,
     ProgressCallback,
+    TrainerPlace,
 )
 from lib_rankopt.hosts.library import POCKET, ModelLibrary
 from lib_rankopt.hosts.picks import PickBoard
@@ -229,6 +230,18 @@ class StandaloneHost(Host):
 
     def _lent(self, name: str) -> contextlib.AbstractContextManager[Scorer | None]:
         return self.scorers.lent(name) if name else contextlib.nullcontext()
+
+    def model_path(self, model: str | None = None) -> Path:
+        return self._library.path(model)
+
+    def trainer_place(self) -> TrainerPlace:
+        return TrainerPlace(device=str(self.device))
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        with self._turn(None):
+            self._library.unload()
+            yield
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:

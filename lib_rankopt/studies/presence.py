@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 from uuid import uuid4
 
 from lib_rankopt.errors import StoreError
+from lib_rankopt.store.locks import try_lock
 
 # A process on another machine has its lock file elsewhere; it counts as dead when it gave no sign of life for so long.
 SILENCE_SECONDS = 300.0
@@ -25,7 +24,7 @@ class Presence:
             self._file = self._path(self.owner).open("w")
         except OSError as error:
             raise StoreError(f"The data folder {data_dir} cannot be written: {error.strerror or error}.") from error
-        _try_lock(self._file)
+        try_lock(self._file)
 
     def is_dead(self, owner: str | None, silent_for: float) -> bool:
         """Whether ``owner`` is gone; ``silent_for`` is the number of seconds since its last sign of life."""
@@ -36,7 +35,7 @@ class Presence:
         path = self._path(owner)
         try:
             with path.open("r+") as file:
-                if not _try_lock(file):
+                if not try_lock(file):
                     return False
         except FileNotFoundError:
             return silent_for > SILENCE_SECONDS
@@ -66,19 +65,3 @@ class Presence:
 
     def _path(self, owner: str) -> Path:
         return self._folder / f"{Path(owner).name}.lock"
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-

@@ -23,6 +23,8 @@ from lib_rankopt.studies.progress import ProgressBoard
 from lib_rankopt.studies.replay import OptimizerFactory, Replayer
 from lib_rankopt.studies.room import Room, summarise
 from lib_rankopt.studies.rounds import Rounds
+from lib_rankopt.studies.training import Training
+from lib_rankopt.studies.tries import Tries
 from lib_rankopt.studies.worker import Job, Worker
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class StudyService:
 
     Attributes:
         data_dir: as given.
+        training: LoRAs from the feedback. tries: their blind comparisons.
 
     Raises:
         StoreError: the folder or database cannot be used, or is of a newer version.
@@ -92,6 +95,8 @@ class StudyService:
         self._judge = Judge(self._room, None if scorers is None else ScorerShelf(factories=scorers))
         self._auto = Auto(self._room, self._worker, self._rounds, self._judge)
         self._blind = Blind(self._room, self._worker)
+        self.training = Training(data_dir, database_url, self._room)
+        self.tries = Tries(self._room, self._worker, self.training)
         if resume:
             self._rounds.resume()
             self._worker.start()
@@ -379,6 +384,7 @@ class StudyService:
 
     def close(self) -> None:
         """Stop the worker and let go of the store. Unfinished rounds are taken up by the next service on this store."""
+        self.training.close()
         self._worker.close()
         self._room.presence.close(unfinished=self._rounds.left_unfinished())
         self._room.store.close()

@@ -7,21 +7,24 @@
       status.json        RunStatus, replaced as a whole
       command            pause, cancel or run: what the person wants; the trainer looks after every update
       metrics.jsonl      one line per update: {"step": 12, "loss": …, …}; validations have "validation": true
+      trainer.lock       held by the trainer while it lives
       samples/           step-000400.png: the same seeds without the LoRA, with half of it and with all of it
       checkpoints/       step-000400.pt: what a resumed run needs; the two latest are kept
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from lib_rankopt.errors import NotFoundError, StoreError
+from lib_rankopt.errors import ConflictError, NotFoundError, StoreError
 from lib_rankopt.store.blobs import write_atomically
+from lib_rankopt.store.locks import try_lock
 from lib_rankopt.training.config import TrainingConfig, from_dict
 
 State = Literal["queued", "preparing", "training", "paused", "finished", "cancelled", "failed"]
@@ -81,6 +84,11 @@ class RunFolder:
         """Whether there is a run here."""
         return (self.path / "config.json").is_file()
 
+    @property
+    def started(self) -> float:
+        """When it was made, seconds since the epoch."""
+        return (self.path / "config.json").stat().st_mtime
+
     def config(self) -> TrainingConfig:
         """The configuration.
 
@@ -117,6 +125,27 @@ class RunFolder:
     def order(self, command: Command) -> None:
         """Tell the trainer what the person wants."""
         self._write("command", command)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Inside, this run is this process's, until it dies.
+
+        Raises:
+            ConflictError: another trainer works on it.
+        """
+        with (self.path / "trainer.lock").open("a") as file:
+            if not try_lock(file):
+                raise ConflictError(f"{self.path}: another trainer works on this run.")
+            yield
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a living trainer works on it."""
+        try:
+            with (self.path / "trainer.lock").open("r+") as file:
+                return not try_lock(file)
+        except OSError:
+            return False
 
     def log_metrics(self, line: dict[str, Any]) -> None:
         """Append one line.

@@ -42,7 +42,7 @@ def build_page(service: StudyService, *, info: HostInfo | None = None, local: bo
     info = info or describe_host(service.host)
     app = FastAPI(title="Rank-Optimize", version=__version__)
     hosts = ("localhost",) if local else None
-    api.mount(app, service, host_info=info, allowed_hosts=hosts)
+    api.mount(app, service, host_info=info, allowed_hosts=hosts, takes_paths=local)
     score = scoring(lambda: service.host.scorers, service.data_dir) if local else None  # nobody else names folders of this machine
     tab = build_tab(info, api=api.PREFIX.lstrip("/"), themed=True, defaults_of=lambda model: service.host.defaults(model), score=score)
     gr.mount_gradio_app(app, tab.queue(), path="/", **compat.mount_options())

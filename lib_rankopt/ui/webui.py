@@ -56,7 +56,8 @@ def tabs(others: Exchange) -> list[tuple[gr.Blocks, str, str]]:
 def app_started(_demo: gr.Blocks | None, app: FastAPI) -> None:
     """Put the API onto the webui's application, which is a new one after every *Reload UI*."""
     auth = surroundings.credentials()
-    api.mount(app, service, auth=auth, session=compat.logged_in(app) if auth else None)
+    session = compat.logged_in(app) if auth else None
+    api.mount(app, service, auth=auth, session=session, takes_paths=not surroundings.hides_folders())
 
 
 class RankOptimize(script.RankOptimizeScript):

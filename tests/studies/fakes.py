@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lib_rankopt.diffusion.pocket.paths import checkpoint_path
 from lib_rankopt.errors import GenerationInterrupted, InvalidInputError, NotFoundError
 from lib_rankopt.hosts.base import (
     GeneratedImage,
@@ -128,6 +129,9 @@ class FakeHost(Host):
 
     def lora_dir(self) -> Path | None:
         return None
+
+    def model_path(self, model: str | None = None) -> Path:
+        return checkpoint_path()
 
 
 def picture(prompt: str, latent: torch.Tensor, seed: int) -> Image.Image:

@@ -12,7 +12,7 @@ from lib_rankopt.api.schemas import REFUSALS, Empty, Judge, Round, Study, gives
 router = APIRouter(prefix="/studies/{study}", tags=["rounds"], route_class=GuardedRoute, responses=REFUSALS)
 
 
-@router.get("/rounds", responses=gives(list[Round]))
+@router.get("/rounds", responses=gives(list[Round]))  # type: ignore[valid-type]
 def list_rounds(study: str, service: StudyService = SERVICE) -> JSONResponse:
     """All rounds, first one first."""
     return reply(service.rounds(study))

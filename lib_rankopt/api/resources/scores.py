@@ -12,7 +12,7 @@ from lib_rankopt.api.schemas import REFUSALS, ScoreImages, Scorer, Scores, gives
 router = APIRouter(tags=["scores"], route_class=GuardedRoute, responses=REFUSALS)
 
 
-@router.get("/scorers", responses=gives(list[Scorer]))
+@router.get("/scorers", responses=gives(list[Scorer]))  # type: ignore[valid-type]
 def list_scorers(service: StudyService = SERVICE) -> JSONResponse:
     """All scorers: whether their weights are here, which file is to be put where, and what is known of those that have been loaded."""
     return reply(service.scorers())

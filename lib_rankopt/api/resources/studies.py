@@ -13,7 +13,7 @@ from lib_rankopt.studies.views import StudySettings
 router = APIRouter(prefix="/studies", tags=["studies"], route_class=GuardedRoute, responses=REFUSALS)
 
 
-@router.get("", responses=gives(list[Study]))
+@router.get("", responses=gives(list[Study]))  # type: ignore[valid-type]
 def list_studies(service: StudyService = SERVICE) -> JSONResponse:
     """All studies, as the service orders them."""
     return reply(service.list())

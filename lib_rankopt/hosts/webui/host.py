@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +23,11 @@ from lib_rankopt.hosts.base import (
     HostDefaults,
     ModelIdentity,
     ProgressCallback,
+    TrainerPlace,
 )
 from lib_rankopt.hosts.pocket import pocket_defaults
 from lib_rankopt.hosts.validation import check_latents, check_name, check_settings, check_size
-from lib_rankopt.hosts.webui import options, probes, surroundings
+from lib_rankopt.hosts.webui import moving, options, probes, surroundings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,6 +134,19 @@ class WebuiHost(Host):
 
     def lora_dir(self) -> Path | None:
         return Path(shared.cmd_opts.lora_dir)
+
+    def find_loras(self) -> None:
+        moving.find_loras()
+
+    def model_path(self, model: str | None = None) -> Path:
+        return Path(self._info(model).filename)
+
+    def trainer_place(self) -> TrainerPlace:
+        own = getattr(shared.cmd_opts, "rankopt_trainer_python", None)
+        return TrainerPlace(own or sys.executable, str(shared.device))
+
+    def away(self) -> AbstractContextManager[None]:
+        return moving.away()
 
     @staticmethod
     def _check_selection(request: GenerationRequest, wanted: Selection) -> None:
