@@ -65,7 +65,7 @@ class Trainer:
             ModelError: the loss is no finite number; the weights are those of the step before.
         """
         lag = int(getattr(self.objective, "lag", 0))
-        if self.step % (lag + 1) == 0:
+        if self.objective.samples_policy and self.step % (lag + 1) == 0:
             self._snapshot = [p.detach().clone() for p in self.network.parameters]
         mean = self._gradients()
         limit = self.config.clip or math.inf
@@ -176,10 +176,12 @@ class Trainer:
         loss = self.objective(errors)
         mean = (loss.items * batch.weights).mean()
         (mean * (self._scale / self.config.accumulation)).backward()
-        watched = {"loss": float(mean.detach()), "error": float(errors.policy.detach()[:, 0].mean())}
+        watched = {"loss": mean.detach(), "error": errors.policy.detach()[:, 0].mean()}
         if errors.reference is not None:
-            watched["drift"] = float(errors.drift.detach()[:, 0].mean())
-        return {**watched, **{name: float(value.float().mean()) for name, value in loss.watched.items()}}
+            watched["drift"] = errors.drift.detach()[:, 0].mean()
+        watched.update((name, value.float().mean().to(mean.device)) for name, value in loss.watched.items())
+        # one wait for the device, not one for each
+        return dict(zip(watched, torch.stack(list(watched.values())).tolist(), strict=True))
 
     def _errors(self, batch: Batch, with_reference: bool) -> Errors:
         n, k = batch.tiers.shape
@@ -241,12 +243,12 @@ def _doubled(batch: Batch) -> Conditioning:
 
 
 def _optimizer(parameters: list[Any], config: TrainingConfig, rate: float) -> torch.optim.Optimizer:
-    kind: Any = torch.optim.AdamW
-    if config.optimizer == "adamw8bit":
-        try:
-            import bitsandbytes
-
-            kind = bitsandbytes.optim.AdamW8bit
-        except ImportError as error:
-            raise MissingDependencyError("optimizer adamw8bit needs bitsandbytes: pip install bitsandbytes, or take adamw.") from error
-    return kind(parameters, lr=rate, weight_decay=config.weight_decay)
+    if config.optimizer == "adamw":
+        # hundreds of small matrices at once: the same numbers in less time
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=config.weight_decay, foreach=True)
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise MissingDependencyError("optimizer adamw8bit needs bitsandbytes: pip install bitsandbytes, or take adamw.") from error
+    found: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(parameters, lr=rate, weight_decay=config.weight_decay)
+    return found

@@ -107,7 +107,7 @@ class Run:
             model.unet.train()
         network = LoraNetwork(model, self.config.rank, self.config.scale_alpha, self.config.targets, self.config.seed)
         if self.config.compile:
-            model.unet.compile()
+            network.compile()
         trainer = Trainer(network, self.objective, training, self.config, self.processes)
         latest = self._latest()
         if latest is not None:

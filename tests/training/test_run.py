@@ -67,6 +67,16 @@ def test_before_the_first_step_policy_and_reference_are_one(texts: dict, name: s
         assert first["loss"] == pytest.approx(wanted, abs=2e-3)
 
 
+def test_the_reference_holds_no_weights_of_its_own() -> None:
+    one = network()
+    trained = {p.data_ptr() for p in one.model.unet.parameters()}
+    with one.reference():
+        weights = list(one.model.unet.parameters())
+    assert weights
+    assert trained.issuperset(p.data_ptr() for p in weights)
+    assert len(trained) == len(weights) + len(one.parameters)
+
+
 def test_dpo_learns_to_tell_its_pairs(texts: dict) -> None:
     one = trainer(texts, "dpo")
     lines = [one.update() for _ in range(12)]
