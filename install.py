@@ -1,10 +1,12 @@
 """Run by the webui at every start: adds what is missing and never moves a package that is there.
 
-The extension needs three small packages that the webui does not have. Everything else that it uses is the webui's own.
+The extension needs a few packages that the webui does not have, two of them to train LoRAs. Everything else that it uses is the webui's own.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from importlib import metadata
 
 # By distribution: least version, requirement. Proven against the webui's pins, see requirements/a1111.txt.
@@ -12,6 +14,8 @@ NEEDED = {
     "SQLAlchemy": ((2, 0, 30), "SQLAlchemy>=2.0.30,<2.1"),
     "cma": ((4, 0), "cma>=4.0,<5"),
     "greenlet": ((3, 0), "greenlet>=3.0"),
+    "diffusers": ((0, 29), "diffusers>=0.29,<0.32"),
+    "peft": ((0, 11), "peft>=0.11,<0.14"),
 }
 
 
@@ -46,10 +50,24 @@ def install(requirement: str) -> None:
     if launch.args.skip_install:
         print(f"Rank-Optimize needs {requirement}, and --skip-install is set. Install it by hand: pip install '{requirement}'")
         return
+    frozen = constraints()
     try:
-        launch.run_pip(f'install "{requirement}"', f"Rank-Optimize requirement: {requirement}")
+        launch.run_pip(f'install "{requirement}" -c "{frozen}"', f"Rank-Optimize requirement: {requirement}")
     except RuntimeError as error:
         print(f"Rank-Optimize could not install {requirement}: {error}\nInstall it by hand and restart.")
+    finally:
+        os.unlink(frozen)
+
+
+def constraints() -> str:
+    """A file that holds pip to the versions that are there, so that what comes with a package moves nothing; path of a temporary file."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False, encoding="utf-8") as file:
+        for found in metadata.distributions():
+            name, version = found.metadata["Name"], found.version
+            # versions with a local part (torch 2.1.2+cu121) are on no index, so pip could not look them up
+            if name and version and "+" not in version:
+                file.write(f"{name}=={version}\n")
+    return file.name
 
 
 if __name__ == "__main__":

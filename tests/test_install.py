@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+REST = {"greenlet": "3.1.1", "diffusers": "0.31.0", "peft": "0.13.2"}
 
 
 @pytest.fixture
@@ -39,19 +40,28 @@ def run(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
 
 def test_nothing_is_done_where_all_is_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "launch", None)  # not even imported
-    run(monkeypatch, {"SQLAlchemy": "2.0.36", "cma": "4.4.1", "greenlet": "3.1.1"})
+    run(monkeypatch, {"SQLAlchemy": "2.0.36", "cma": "4.4.1", **REST})
     assert capsys.readouterr().out == ""
 
 
 def test_what_is_missing_is_added(monkeypatch: pytest.MonkeyPatch, launch: SimpleNamespace) -> None:
-    run(monkeypatch, {"cma": "4.0.0", "greenlet": "3.0.0"})
-    assert launch.calls == ['install "SQLAlchemy>=2.0.30,<2.1"']
+    run(monkeypatch, {"cma": "4.0.0", **REST})
+    assert [call.split(" -c ")[0] for call in launch.calls] == ['install "SQLAlchemy>=2.0.30,<2.1"']
+
+
+def test_what_comes_with_a_package_moves_nothing(monkeypatch: pytest.MonkeyPatch, launch: SimpleNamespace) -> None:
+    held = []
+    launch.run_pip = lambda command, _said: held.append(Path(command.split('-c "')[1].rstrip('"')).read_text())
+    own = {one.metadata["Name"]: one.version for one in metadata.distributions()}
+    run(monkeypatch, {"cma": "4.0.0", **REST})
+    assert f"pytest=={own['pytest']}\n" in held[0]
+    assert "+" not in held[0]
 
 
 def test_another_version_is_left_and_said(
     monkeypatch: pytest.MonkeyPatch, launch: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(monkeypatch, {"SQLAlchemy": "1.4.54", "cma": "4.0.0", "greenlet": "3.0.0"})
+    run(monkeypatch, {"SQLAlchemy": "1.4.54", "cma": "4.0.0", **REST})
     assert launch.calls == []
     assert "SQLAlchemy>=2.0.30" in capsys.readouterr().out
 
@@ -88,5 +98,9 @@ def test_only_the_standard_library_is_imported(name: str) -> None:
 def test_options_of_the_command_line() -> None:
     parser = argparse.ArgumentParser()
     runpy.run_path(str(ROOT / "preload.py"))["preload"](parser)
-    assert vars(parser.parse_args([])) == {"rankopt_data_dir": None, "rankopt_database_url": None}
+    assert vars(parser.parse_args([])) == {
+        "rankopt_data_dir": None,
+        "rankopt_database_url": None,
+        "rankopt_trainer_python": None,
+    }
     assert parser.parse_args(["--rankopt-data-dir", "/x"]).rankopt_data_dir == "/x"
