@@ -1,13 +1,13 @@
 """Run by the webui at every start: adds what is missing and never moves a package that is there.
 
-The extension needs a few packages that the webui does not have, two of them to train LoRAs. Everything else that it uses is the webui's own.
+The extension needs a few packages that the webui does not have, two of them to train LoRAs. All else that it uses is the webui's own.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 from importlib import metadata
+from pathlib import Path
 
 # By distribution: least version, requirement. Proven against the webui's pins, see requirements/a1111.txt.
 NEEDED = {
@@ -56,7 +56,7 @@ def install(requirement: str) -> None:
     except RuntimeError as error:
         print(f"Rank-Optimize could not install {requirement}: {error}\nInstall it by hand and restart.")
     finally:
-        os.unlink(frozen)
+        Path(frozen).unlink()
 
 
 def constraints() -> str:

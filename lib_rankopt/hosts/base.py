@@ -136,10 +136,17 @@ class HostDefaults:
 
 @dataclass(frozen=True)
 class TrainerPlace:
-    """Where a training process runs: the Python that starts it, and the device as torch names it (``None``: the first that there is)."""
+    """Where a training process runs.
+
+    Attributes:
+        python: that starts it.
+        device: as torch names it, ``None`` for the first that there is.
+        paths: further folders of packages, after its own.
+    """
 
     python: str = sys.executable
     device: str | None = None
+    paths: tuple[str, ...] = ()
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -139,7 +139,7 @@ class TrainerProcesses:
         command = [place.python, "-m", "lib_rankopt", "--data-dir", str(self._data_dir)]
         command += ["--device", place.device] if place.device else []
         command += ["train", "--resume", str(run.path), "--pause-with-stdin", "--output", str(folder), "--json"]
-        paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")]), *place.paths]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
         if self._url:
             environment["RANKOPT_DATABASE_URL"] = self._url  # its password is nothing for a list of processes

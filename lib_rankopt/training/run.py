@@ -178,6 +178,9 @@ class Run:
                 raise
             self._alarm("Memory does not suffice for samples, which are left out. Training goes on.")
             return None
+        except MissingDependencyError as error:
+            self._alarm(f"Samples are left out, and training goes on: {error}")
+            return None
         finally:
             self._say(stage="training")
         path = self.folder.path / "samples" / f"step-{trainer.step:06d}.png"

@@ -143,7 +143,10 @@ class WebuiHost(Host):
 
     def trainer_place(self) -> TrainerPlace:
         own = getattr(shared.cmd_opts, "rankopt_trainer_python", None)
-        return TrainerPlace(own or sys.executable, str(shared.device))
+        # the webui has k-diffusion as a checkout, which only its own process finds
+        samplers = getattr(sys.modules.get("k_diffusion"), "__file__", None)
+        paths = (str(Path(samplers).resolve().parents[1]),) if samplers else ()
+        return TrainerPlace(own or sys.executable, str(shared.device), paths)
 
     def away(self) -> AbstractContextManager[None]:
         return moving.away()

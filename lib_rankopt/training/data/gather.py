@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_rankopt.errors import NotFoundError
 from lib_rankopt.store.find import chosen
 from lib_rankopt.training.data import files, from_store
 from lib_rankopt.training.data.records import Feedback
@@ -29,6 +30,9 @@ def gather(data: Sequence[str], open_store: OpenStore) -> Feedback:
     """
     paths = [Path(name) for name in data if Path(name).exists()]
     names = [name for name in data if not Path(name).exists()]
+    for name in names:
+        if name.endswith(".jsonl") or "/" in name or "\\" in name:
+            raise NotFoundError(f"{name}: there is no such file or folder.")
     found = [files.read(path) for path in paths]
     if names or not paths:
         with open_store() as (store, blobs):
