@@ -45,12 +45,12 @@
 
     /** A blind test: ask how many trials, show them one by one, say the result with its interval. */
     class Blind {
-        constructor(state) {
+        constructor(state, label = 'Blind test') {
             this.state = state;
             this.api = state.api;
             this.trial = null;
             this.busy = false;
-            this.overlay = new ns.Overlay('Blind test', 'ro-viewer');
+            this.overlay = new ns.Overlay(label, 'ro-viewer');
             this.overlay.onClose = () => state.update({blind: false});
             state.update({blind: true});
             // A key that is held down must not answer trials that nobody has looked at.
@@ -59,7 +59,6 @@
             this.body = h('div', {class: 'ro-blind'});
             this.overlay.open(h('div', {class: 'ro-viewbar'}, this.title,
                 button('Close', 'Esc', () => this.overlay.close(), {icon: 'close', iconOnly: true})), this.body);
-            this.intro();
         }
 
         intro() {
@@ -79,9 +78,8 @@
             this.begin = null;
             this.body.replaceChildren(h('div', {class: 'ro-card-text'}, h('p', {}, 'Preparing the images…')));
             try {
-                this.show(await this.api.post(['studies', this.state.data.study.id, 'blind'], {trials}));
                 this.trials = trials;
-                this.count();
+                this.next({trial: await this.api.post(['studies', this.state.data.study.id, 'blind'], {trials})});
             } catch (error) {
                 this.overlay.close();
                 ns.report(error);
@@ -94,13 +92,38 @@
             text(this.title, `Trial ${this.trial.index + 1} of ${this.trials} · ← left · → right · ↓ no difference`);
         }
 
+        /** Address of an image of a trial. */
+        source(trial, side) {
+            return this.api.image(trial[side]);
+        }
+
+        /** Tell the server a choice. */
+        send(choice) {
+            return this.api.post(['blind', this.trial.test, 'trials', this.trial.index], {choice});
+        }
+
+        /** Ask the server what is next. */
+        read() {
+            return this.api.get(['blind', this.trial.test]);
+        }
+
+        /** Show what the server says is next. */
+        next({result, trial}) {
+            if (trial) {
+                this.show(trial);
+                this.count();
+            } else {
+                this.finish(result);
+            }
+        }
+
         show(trial) {
             this.trial = trial;
-            const side = (name, hash) => h('button', {type: 'button', class: 'ro-side', 'aria-label': `${name} image`, onclick: (event) => {
+            const side = (name) => h('button', {type: 'button', class: 'ro-side', 'aria-label': `${name} image`, onclick: (event) => {
                 event.currentTarget.blur();
                 this.choose(name.toLowerCase());
-            }}, h('img', {src: this.api.image(hash), alt: '', draggable: 'false'}));
-            this.sides = {left: side('Left', trial.left), right: side('Right', trial.right)};
+            }}, h('img', {src: this.source(trial, name.toLowerCase()), alt: '', draggable: 'false'}));
+            this.sides = {left: side('Left'), right: side('Right')};
             this.body.replaceChildren(h('div', {class: 'ro-sides'}, this.sides.left, this.sides.right),
                 h('div', {class: 'ro-choices'}, button('Left', '←', () => this.choose('left')),
                     button('No difference', '↓', () => this.choose('tie')), button('Right', '→', () => this.choose('right'))));
@@ -111,14 +134,7 @@
             this.busy = true;
             if (this.sides[choice]) mark(this.sides[choice], 'ro-chosen', true);
             try {
-                const parts = ['blind', this.trial.test, 'trials', this.trial.index];
-                const {result, trial} = await this.api.post(parts, {choice});
-                if (trial) {
-                    this.show(trial);
-                    this.count();
-                } else {
-                    this.finish(result);
-                }
+                this.next(await this.send(choice));
             } catch (error) {
                 ns.report(error);
                 await this.catchUp();
@@ -130,13 +146,7 @@
         /** After a failure: the choice may have been taken although its reply was lost, so ask which trial is next. */
         async catchUp() {
             try {
-                const {result, trial} = await this.api.get(['blind', this.trial.test]);
-                if (trial) {
-                    this.show(trial);
-                    this.count();
-                } else {
-                    this.finish(result);
-                }
+                this.next(await this.read());
             } catch (_) { /* offline: the next choice tries again */ }
         }
 
@@ -167,12 +177,13 @@
         }
     }
 
+    ns.Blind = Blind;
     ns.openBlind = function (state) {
         const {study} = state.data;
         if (!study.now_image) {
             ns.toast('Rank at least one round first: there is nothing yet to compare the start with.');
             return;
         }
-        new Blind(state);
+        new Blind(state).intro();
     };
 }());

@@ -5,14 +5,15 @@
     const ns = globalThis.rankopt = globalThis.rankopt || {};
     if (ns.Home) return;
 
-    const {h, icon, plural} = ns.base;
+    const {h, icon, button, plural} = ns.base;
 
     class Home {
         constructor(state, actions) {
             this.state = state;
             this.actions = actions;
             this.list = h('ul', {class: 'ro-studies'});
-            this.element = h('section', {class: 'ro-home', 'aria-label': 'Studies'}, h('h2', {}, 'Your studies'), this.list);
+            this.element = h('section', {class: 'ro-home', 'aria-label': 'Studies'},
+                h('header', {class: 'ro-bar'}, h('h2', {}, 'Your studies'), button('Train a LoRA', null, () => ns.board.run({name: 'train'}), {icon: 'curve', command: 'train'})), this.list);
             this.drawn = undefined;
         }
 

@@ -18,7 +18,8 @@
             ns.root = this.root = h('div', {class: 'ro-root'});
             this.homePage = new ns.Home(this.state, this.actions);
             this.page = new ns.StudyPage(this.state, this.actions, this);
-            this.root.append(this.homePage.element, this.page.element, ...ns.noteElements);
+            this.training = new ns.TrainingPage(this.state, () => this.home());
+            this.root.append(this.homePage.element, this.page.element, this.training.element, ...ns.noteElements);
             this.state.subscribe((data) => this.draw(data));
             this.draw(this.state.data);
         }
@@ -43,9 +44,10 @@
 
         draw(data) {
             const inStudy = Boolean(data.study);
-            set(this.homePage.element, 'hidden', inStudy);
+            const inTraining = this.training.draw(data);
+            set(this.homePage.element, 'hidden', inStudy || inTraining);
             set(this.page.element, 'hidden', !inStudy);
-            mark(document.body, 'rankopt-in-study', inStudy);
+            mark(document.body, 'rankopt-in-study', inStudy || inTraining);
             mark(this.root, 'ro-full', inStudy && data.full);
             if (inStudy) this.state.scores.follow();
             if (inStudy) this.page.draw(data);
@@ -71,6 +73,7 @@
         }
 
         home() {
+            this.training.close();
             this.state.close();
             this.state.loadStudies().catch(ns.report);
         }
@@ -83,7 +86,7 @@
         run(command) {
             const {state, actions} = this;
             const {data} = state;
-            if (!data.study) return command.name === 'help' && (ns.openHelp(), true);
+            if (!data.study) return this.training.key(command) || (command.name === 'help' && (ns.openHelp(), true));
             const focus = data.focus;
             const run = {
                 place: () => actions.place(command.place, command.tie),
@@ -127,7 +130,7 @@
     /** Is the person writing, or using a control that has its own keys? */
     function busyWith(target, event) {
         if (!(target instanceof Element)) return false;
-        if (target.isContentEditable || target.closest('textarea, select, input:not([type=range]):not([type=checkbox]):not([type=button])')) return event.key !== 'Escape' && event.key !== 'Enter' ? true : !target.closest('.ro-dialog');
+        if (target.isContentEditable || target.closest('textarea, select, input:not([type=range]):not([type=checkbox]):not([type=radio]):not([type=button])')) return event.key !== 'Escape' && event.key !== 'Enter' ? true : !target.closest('.ro-dialog');
         const presses = event.key === 'Enter' || event.key === ' ';
         return presses && Boolean(target.closest('button, a, summary, [role=button]')) && !target.closest('.ro-pick, .ro-option');
     }

@@ -4,11 +4,13 @@ const assert = require('node:assert/strict');
 const path = require('node:path');
 const test = require('node:test');
 
+require(path.join(__dirname, '../../javascript/rankopt_00_base.js'));
 require(path.join(__dirname, '../../javascript/rankopt_10_ranking.js'));
 require(path.join(__dirname, '../../javascript/rankopt_11_selection.js'));
 require(path.join(__dirname, '../../javascript/rankopt_12_scores.js'));
+require(path.join(__dirname, '../../javascript/rankopt_72_curves.js'));
 
-const {ranking, keys, selection, scoring} = globalThis.rankopt;
+const {ranking, keys, selection, scoring, curves} = globalThis.rankopt;
 
 const press = (key, code, more) => keys.command({key, code, shiftKey: false, ctrlKey: false, altKey: false, metaKey: false, ...more});
 
@@ -160,4 +162,51 @@ test('a menu offers the scorer in use, or the first that can be used', () => {
     assert.equal(scoring.offered(infos, 'a'), 'a');
     assert.equal(scoring.offered(infos.slice(0, 1), null), 'a');
     assert.equal(scoring.offered([], null), '');
+});
+
+const line = (...values) => values.map((y, x) => ({x, y}));
+
+test('a step of a run that comes again replaces the older one, validations stay apart', () => {
+    const metrics = new curves.Metrics();
+    metrics.add([{step: 1, loss: 3}, {step: 2, loss: 2}, {step: 2, validation: true, implicit_accuracy: 0.7}, {step: 3, loss: null}]);
+    metrics.add([{step: 2, loss: 5}]);
+    assert.deepEqual(metrics.points('loss'), [{x: 1, y: 3}, {x: 2, y: 5}, {x: 3, y: null}]);
+    assert.deepEqual(metrics.points('implicit_accuracy', true), [{x: 2, y: 0.7}]);
+    assert.deepEqual(metrics.points('implicit_accuracy'), []);
+    assert.equal(metrics.last, 3);
+    assert.equal(new curves.Metrics().last, -1);
+});
+
+test('the moving average bridges a hole as long as its window holds a value', () => {
+    assert.deepEqual(curves.smooth(line(1, 3, null, null, 5), 2).map((point) => point.y), [1, 2, 3, null, 5]);
+    assert.deepEqual(curves.smooth(line(4)), [{x: 0, y: 4}]);
+});
+
+test('ten thousand steps shrink to a few a column, with every spike', () => {
+    const points = Array.from({length: 10000}, (_, x) => ({x, y: x === 5003 ? 99 : (x === 7777 ? -99 : Math.sin(x))}));
+    const fewer = curves.decimate(points, 300);
+    assert.ok(fewer.length <= 4 * 301);
+    assert.ok(fewer.some((point) => point.y === 99) && fewer.some((point) => point.y === -99));
+    assert.deepEqual([fewer[0].x, fewer.at(-1).x], [0, 9999]);
+    assert.ok(fewer.every((point, place) => !place || fewer[place - 1].x < point.x));
+    const holed = curves.decimate(points.map((point) => (point.x > 2000 && point.x < 4000 ? {...point, y: null} : point)), 300);
+    assert.ok(holed.some((point) => point.y === null));
+});
+
+test('a curve begins anew after a hole, and a point alone is a dot', () => {
+    const same = (value) => value;
+    assert.equal(curves.path(line(1, 2, null, 4), same, same), 'M0.0 1.0L1.0 2.0M3.0 4.0h.01');
+    assert.equal(curves.path([], same, same), '');
+});
+
+test('axes hold what is drawn, with round numbers that differ', () => {
+    assert.deepEqual(curves.ticks(0, 1, 4).values.map((value) => value.toFixed(1)), ['0.0', '0.2', '0.4', '0.6', '0.8', '1.0']);
+    assert.deepEqual(curves.labels(curves.ticks(-0.0001, 0.0001, 4)), ['−1e−4', '−5e−5', '0', '5e−5', '1e−4']);
+    const one = curves.range([0.5]);
+    assert.ok(one[0] < 0.5 && one[1] > 0.5);
+    assert.deepEqual(curves.range([null, 0.3], {low: 0, high: 1}), [0, 1]);
+    assert.ok(curves.range([...Array.from({length: 999}, () => 1), 1e9])[1] < 10);
+    assert.equal(curves.tidy(null), '–');
+    assert.equal(curves.nearest(line(1, 1, 1), 1.4), 1);
+    assert.equal(curves.nearest([], 1), -1);
 });
