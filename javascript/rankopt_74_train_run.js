@@ -270,6 +270,7 @@
             const key = JSON.stringify([run.outputs, run.best, run.prompts]);
             text(this.where, this.page.folder ? `In ${this.page.folder}` : '');
             if (this.drawn.outputs === key) return;
+            if (this.drawn.outputs !== undefined) renewCards();
             this.drawn.outputs = key;
             set(this.finished, 'hidden', !run.outputs.length);
             this.outputs.replaceChildren(...run.outputs.map((name) => this.output(name, run)).reverse());

@@ -24,6 +24,8 @@
             const closed = this.overlay.onClose;
             this.overlay.onClose = () => {
                 this.left = true; // whoever leaves has ended it: nothing is asked or shown any more
+                const whole = !this.about || this.about.result || this.about.made === this.about.wanted;
+                if (!whole) this.api.remove(['training', 'tries', this.about.id]).catch(() => {});
                 closed();
             };
         }

@@ -134,6 +134,16 @@ class Tries:
             self._write(replace(one, trials=tuple(trials)))
         return self.view(try_id)
 
+    def end(self, try_id: str) -> None:
+        """Make no more pictures for it.
+
+        Raises:
+            NotFoundError: there is none of that id.
+        """
+        one = self._read(try_id)
+        self._failed[one.id] = "This comparison was ended."
+        self._worker.cancel(f"try {one.id}")
+
     def picture(self, try_id: str, index: int, side: str) -> Path:
         """File of a trial's left or right picture.
 

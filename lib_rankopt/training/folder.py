@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -148,14 +149,14 @@ class RunFolder:
             return False
 
     def log_metrics(self, line: dict[str, Any]) -> None:
-        """Append one line.
+        """Append one line; what is no finite number is left out of it, because JSON has none.
 
         Raises:
             StoreError: the disk is full or the folder is not writable.
         """
         try:
             with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps({k: v for k, v in line.items() if not isinstance(v, float) or math.isfinite(v)}) + "\n")
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror or error}. Free some space and resume the run.") from error
 

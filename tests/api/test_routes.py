@@ -221,7 +221,7 @@ def test_openapi_names_every_route(api):
         get /training/form|post /training/check|get /training/runs|post /training/runs|get /training/runs/{run}
         delete /training/runs/{run}|post /training/runs/{run}/tries|post /training/runs/{run}/{command}
         get /training/runs/{run}/samples/{step}|get /training/tries/{name}|post /training/tries/{name}/trials/{index}
-        get /training/tries/{name}/{index}/{side}.png"""
+        get /training/tries/{name}/{index}/{side}.png|delete /training/tries/{name}"""
     wanted = [line.split() for line in expected.replace("\n", "|").split("|") if line.strip()]
     assert routes == {(method, f"/rankopt/v1{path}") for method, path in wanted}
     assert not any(method == "get" and "requestBody" in item[method] for item in schema["paths"].values() for method in item)

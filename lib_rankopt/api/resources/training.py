@@ -92,7 +92,8 @@ def delete_run(run: str, service: StudyService = SERVICE) -> Response:
 @router.get("/runs/{run}/samples/{step}", response_class=FileResponse)
 def get_samples(run: str, step: int, service: StudyService = SERVICE) -> Response:
     """A sample sheet: a row for each prompt; columns without the LoRA, with half of it and with all of it."""
-    return FileResponse(service.training.sheet(run, step), media_type="image/png", headers=_PICTURE)
+    # a run that goes on from an earlier checkpoint draws the sheets of some steps again
+    return FileResponse(service.training.sheet(run, step), media_type="image/png", headers={**_PICTURE, "Cache-Control": "no-cache"})
 
 
 @router.get("/tries/{name}", responses=gives(Try))
@@ -105,6 +106,13 @@ def get_try(name: str, service: StudyService = SERVICE) -> JSONResponse:
 def answer_try(name: str, index: int, body: Choice, service: StudyService = SERVICE) -> JSONResponse:
     """Say which side of a trial is better."""
     return reply(service.tries.answer(name, index, body.choice))
+
+
+@router.delete("/tries/{name}", status_code=204)
+def end_try(name: str, service: StudyService = SERVICE) -> Response:
+    """End a comparison whose pictures are still being made; what was answered stays."""
+    service.tries.end(name)
+    return Response(status_code=204)
 
 
 @router.get("/tries/{name}/{index}/{side}.png", response_class=FileResponse)
