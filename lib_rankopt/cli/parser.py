@@ -75,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where studies and images live (default: the user's data folder)")
     parser.add_argument("--database-url", metavar="URL", help="any SQLAlchemy URL, for example of a team's PostgreSQL (default: SQLite)")
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="folder with SD1.x, SD2.x or SDXL checkpoints")
+    parser.add_argument("--lora-dir", type=Path, metavar="DIR", help="LoRAs of prompts' <lora:NAME:1> (default: loras in the data folder)")
     parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best one found)")
     parser.add_argument("--verbose", action="store_true", help="log what happens; show the trace of an error")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from lib_rankopt.cli.context import check_writable, data_dir, make_host, option, print_json, progress_bar
+from lib_rankopt.cli.context import check_writable, data_dir, lora_dir, make_host, option, print_json, progress_bar
 from lib_rankopt.cli.studies import chosen
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.training import config as config_module
@@ -49,7 +49,9 @@ def run(arguments: Namespace) -> int:
     print(f"{status.state}: {status.step} of {status.steps} steps. Run: {folder.path}")
     if status.best:
         best = Path(status.best)
-        print(f"LoRA: {best}\nIn the webui, put it into models/Lora and write <lora:{best.stem}:1> into the prompt.")
+        home = lora_dir(arguments)
+        put = "" if home.resolve() in best.resolve().parents else f"Put it into {home}, or into the webui's models/Lora, and w"
+        print(f"LoRA: {best}\n{put or 'W'}rite <lora:{best.stem}:1> into the prompt.")
     return 0
 
 

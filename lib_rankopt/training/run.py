@@ -16,6 +16,7 @@ import torch
 
 from lib_rankopt.diffusion import checkpoint, loading
 from lib_rankopt.diffusion.loading import StableDiffusion
+from lib_rankopt.diffusion.lora import file
 from lib_rankopt.diffusion.memory import is_out_of_memory
 from lib_rankopt.errors import GenerationError, InvalidInputError, RankOptError
 from lib_rankopt.training import objectives, presets
@@ -25,7 +26,7 @@ from lib_rankopt.training.data.examples import split
 from lib_rankopt.training.data.records import Example, Feedback, Split
 from lib_rankopt.training.folder import RunFolder, RunStatus
 from lib_rankopt.training.loop import Trainer
-from lib_rankopt.training.lora import check, file, metadata
+from lib_rankopt.training.lora import check, metadata, output
 from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.objectives.base import Objective
 from lib_rankopt.training.precompute import LatentCache, bucket, encode_texts, without_encoders
@@ -171,7 +172,7 @@ class Run:
         config, family = self.config, network.model.config.family
         side = config.resolution or network.model.config.image_size
         title = f"{config.name or 'lora'}-{config.objective}-{trainer.step:04d}"
-        path = file.new_path(self.output, title)
+        path = output.new_path(self.output, title)
         facts = metadata.LoraFacts(
             family=family,
             prediction_type=network.model.config.prediction_type or "epsilon",
@@ -198,7 +199,7 @@ class Run:
             comment=f"Rank-Optimize, {self.objective.title}",
         )
         state = file.to_state(modules, family)
-        file.write(path, state, metadata.metadata(facts, state))
+        output.write(path, state, metadata.metadata(facts, state))
         said = f"{self.objective.title}, {trainer.step} steps, {datetime.now(timezone.utc):%Y-%m-%d}"
         metadata.sidecar(path, said, family, self.objective.activation_text, self.objective.negative_text)
         return path
