@@ -29,6 +29,7 @@ from lib_rankopt.diffusion import decode, loading
 from lib_rankopt.diffusion.conditioning import encode_prompts
 from lib_rankopt.diffusion.denoiser import Conditioning
 from lib_rankopt.diffusion.loading import StableDiffusion
+from lib_rankopt.diffusion.lora import file
 from lib_rankopt.diffusion.pocket import BACKGROUNDS, CONCEPTS, STYLES, caption, checkpoint_path, load_judges
 from lib_rankopt.evaluation.statistics import mean_interval
 from lib_rankopt.training import objectives
@@ -36,7 +37,6 @@ from lib_rankopt.training.config import TrainingConfig
 from lib_rankopt.training.data.images import training_image
 from lib_rankopt.training.data.records import Feedback, LabelledImage, RankedImages
 from lib_rankopt.training.folder import RunFolder
-from lib_rankopt.training.lora import file
 from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.run import Run
 

@@ -292,5 +292,13 @@
         return [stage, run.steps ? `step ${run.step} of ${run.steps}` : plural(run.step, 'step'), left ? `${left} left` : ''].filter(Boolean).join(' · ');
     }
 
+    /** Let the webui's own tabs show the new file among their extra networks; without a webui there are no such buttons. */
+    function renewCards() {
+        for (const tab of ['txt2img', 'img2img']) {
+            const refresh = document.getElementById(`${tab}_lora_extra_refresh`);
+            if (refresh) refresh.click();
+        }
+    }
+
     ns.RunView = RunView;
 }());

@@ -48,7 +48,18 @@ def make_host(arguments: Namespace) -> StandaloneHost:
 
     model = getattr(arguments, "model", "")
     extra = {"default_model": model} if model else {}
-    return StandaloneHost(models_dir=arguments.models_dir, device=arguments.device, weights=weight_folders(arguments), **extra)
+    return StandaloneHost(
+        models_dir=arguments.models_dir,
+        device=arguments.device,
+        weights=weight_folders(arguments),
+        lora_dir=lora_dir(arguments),
+        **extra,
+    )
+
+
+def lora_dir(arguments: Namespace) -> Path:
+    """Where the LoRAs of prompts lie; need not exist."""
+    return Path(arguments.lora_dir) if arguments.lora_dir else data_dir(arguments) / "loras"
 
 
 def weight_folders(arguments: Namespace) -> tuple[Path, ...]:

@@ -101,9 +101,10 @@ def run(arguments: Namespace) -> int:
 
 
 def _serve_command(arguments: Namespace) -> str:
-    """The command that opens the same studies with the same models. A database's URL may hold a password and is not repeated."""
+    """The command that opens the same studies with the same models and LoRAs. A database's URL may hold a password and is not repeated."""
     url = "URL" if arguments.database_url else None
-    options = {"--data-dir": arguments.data_dir, "--database-url": url, "--models-dir": arguments.models_dir, "--device": arguments.device}
+    folders = {"--models-dir": arguments.models_dir, "--lora-dir": arguments.lora_dir}
+    options = {"--data-dir": arguments.data_dir, "--database-url": url, **folders, "--device": arguments.device}
     words = [str(word) for option, value in options.items() if value for word in (option, value)]
     model = ["--model", arguments.model] if arguments.model else []
     return shlex.join(["python", "-m", "lib_rankopt", *words, "serve", *model])

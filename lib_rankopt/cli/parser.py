@@ -25,12 +25,15 @@ examples:
 
 _TRAIN = """\
 Train a LoRA on what was ranked, liked and disliked, and write it where --output says, under a new name each time.
+The first Ctrl-C pauses after the update under way; --resume goes on.
 
 --data takes studies (id, the start of one, or name), and .jsonl files or folders with a metadata.jsonl, one object a line:
 {"win": FILE, "lose": FILE, "prompt": TEXT}, {"image": FILE, "prompt": TEXT, "label": true} or {"images": [best first], "prompt": TEXT}.
 Without it all studies count. The run's folder, named at the end, goes on with --resume after a kill or a pause.
 
-exit status: 0 trained, 1 the run failed, 2 the command cannot be used like this, 130 stopped
+Under 'accelerate launch' or 'torchrun' several processes divide each batch, which is as many times larger than --batch-size.
+
+exit status: 0 trained or paused, 1 the run failed, 2 the command cannot be used like this, 130 stopped at once
 """
 
 _SCORE = """\
@@ -77,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     url = "any SQLAlchemy URL, for example of a team's PostgreSQL (default: $RANKOPT_DATABASE_URL, or SQLite)"
     parser.add_argument("--database-url", metavar="URL", default=os.environ.get("RANKOPT_DATABASE_URL") or None, help=url)
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="folder with SD1.x, SD2.x or SDXL checkpoints")
+    parser.add_argument("--lora-dir", type=Path, metavar="DIR", help="LoRAs of prompts' <lora:NAME:1> (default: loras in the data folder)")
     parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best one found)")
     parser.add_argument("--verbose", action="store_true", help="log what happens; show the trace of an error")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -207,7 +211,7 @@ def _add_train(commands: Any) -> None:
         else:
             train.add_argument(flag, type=type(one.default), default=None, metavar="X", help=f"{text} (default {one.default or 'as told'})")
     train.add_argument("--config", type=Path, metavar="FILE", help="the same names in a JSON or YAML file; options given here count more")
-    train.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="folder of the LoRA files (default: here)")
+    train.add_argument("--output", type=Path, metavar="DIR", help="folder of the LoRA files (default: that of --lora-dir)")
     train.add_argument("--resume", type=Path, metavar="RUN", help="folder of a run to go on with")
     train.add_argument("--pause-with-stdin", action="store_true", help="pause when standard input ends, as the tab's runs do")
     train.add_argument("--json", action="store_true", help="one JSON object a line per update, and the outcome as the last")

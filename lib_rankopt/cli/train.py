@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_rankopt.cli.context import check_writable, data_dir, make_host, option, print_json, progress_bar
+from lib_rankopt.cli.context import check_writable, data_dir, lora_dir, make_host, option, print_json, progress_bar
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.training import config as config_module
 from lib_rankopt.training.config import TrainingConfig
@@ -35,7 +35,8 @@ def run(arguments: Namespace) -> int:
     folder = RunFolder(together.said(_folder(arguments, together)))
     config = folder.config()
     check_objective(config)
-    check_writable(arguments.output)
+    output = arguments.output or lora_dir(arguments)
+    check_writable(output)
     device = together.device or make_host(arguments).device
     base = ModelLibrary(arguments.models_dir, config.base).path(None)
     claim = folder.claimed() if together.is_main else contextlib.nullcontext()
@@ -52,15 +53,15 @@ def run(arguments: Namespace) -> int:
 
         cache = data_dir(arguments) / "training" / "cache"
         feedback = gather(config.data, lambda: _store(arguments))
-        status = Run(folder, base, feedback, arguments.output, cache, told, together).start(device)
+        status = Run(folder, base, feedback, output, cache, told, together).start(device)
     release(device)
     if together.is_main:
-        _tell(status, folder, arguments.json)
+        _tell(status, folder, arguments)
     return 0
 
 
-def _tell(status: RunStatus, folder: RunFolder, as_json: bool) -> None:
-    if as_json:
+def _tell(status: RunStatus, folder: RunFolder, arguments: Namespace) -> None:
+    if arguments.json:
         outcome = {"state": status.state, "run": str(folder.path), "best": status.best, "outputs": list(status.outputs)}
         print_json({**outcome, "alarms": list(status.alarms), "summary": list(status.summary)})
         return
@@ -69,7 +70,9 @@ def _tell(status: RunStatus, folder: RunFolder, as_json: bool) -> None:
     print(f"{status.state}: {status.step} of {status.steps} steps. Run: {folder.path}")
     if status.best:
         best = Path(status.best)
-        print(f"LoRA: {best}\nIn the webui, put it into models/Lora and write <lora:{best.stem}:1> into the prompt.")
+        home = lora_dir(arguments)
+        put = "" if home.resolve() in best.resolve().parents else f"Put it into {home}, or into the webui's models/Lora, and w"
+        print(f"LoRA: {best}\n{put or 'W'}rite <lora:{best.stem}:1> into the prompt.")
 
 
 def _folder(arguments: Namespace, together: Processes) -> Path:

@@ -253,20 +253,42 @@ def _tokenizer(encoder: TextEncoderConfig) -> ClipTokenizer:
     return tokenizer_from(encoder.tokenizer, encoder.pad_token)
 
 
-def _text_encoder(
-    encoder: TextEncoderConfig, state: dict[str, Tensor], where: str, device: torch.device, dtype: torch.dtype
-) -> nn.Module:
+def outlines(shape: ModelConfig, where: str = "the model") -> tuple[nn.Module, tuple[nn.Module, ...]]:
+    """UNet and text encoders of a shape on the meta device: the names and shapes of all weights, without memory for them.
+
+    Raises:
+        ModelError: the configuration cannot be built. MissingDependencyError: diffusers or transformers is not installed.
+    """
+    try:
+        from diffusers import UNet2DConditionModel
+    except ImportError as error:
+        raise _missing(error) from error
+    try:
+        with torch.device("meta"):
+            return UNet2DConditionModel.from_config(dict(shape.unet)), tuple(_empty_encoder(one) for one in shape.text_encoders)
+    except _build_errors() as error:
+        raise ModelError(f"{where}: its configuration cannot be built: {error}") from error
+
+
+def _empty_encoder(encoder: TextEncoderConfig) -> nn.Module:
     try:
         from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
     except ImportError as error:
         raise _missing(error) from error
     raw: dict[str, Any] = dict(encoder.config)
     kind = CLIPTextModelWithProjection if encoder.projected else CLIPTextModel
+    model: nn.Module = kind(CLIPTextConfig.from_dict(raw.get("text_config") or raw))
+    return model
+
+
+def _text_encoder(
+    encoder: TextEncoderConfig, state: dict[str, Tensor], where: str, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
     if not encoder.projected:
         state.pop("text_projection.weight", None)
 
     def build() -> nn.Module:
-        model = kind(CLIPTextConfig.from_dict(raw.get("text_config") or raw))
+        model = _empty_encoder(encoder)
         if not hasattr(model, "text_model"):
             renamed = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
             state.clear()

@@ -21,7 +21,6 @@ _STEP = 1.1
 MAX_WEIGHT = 1000.0  # far more than any picture survives
 _TOKENS = re.compile(r"\\[()\[\]\\]|\\|\(|\[|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|\)|\]|[^\\()\[\]:]+|:")
 _BREAK = re.compile(r"\s*\bBREAK\b\s*")
-_EXTRA_NETWORK = re.compile(r"<(lora|lyco|hypernet):[^>]*>")
 
 
 @dataclass(frozen=True)
@@ -38,20 +37,6 @@ class Chunk:
 
     tokens: tuple[int, ...]
     weights: tuple[float, ...]
-
-
-def refuse_extra_networks(prompt: str, field: str) -> None:
-    """Refuse tags that this host cannot honour, so that nobody ranks images without the LoRA they asked for.
-
-    Raises:
-        InvalidInputError: naming the tag.
-    """
-    tag = _EXTRA_NETWORK.search(prompt)
-    if tag is not None:
-        raise InvalidInputError(
-            f"{field}: {tag.group(0)} asks for an extra network, which the standalone host cannot load; "
-            "remove the tag, or generate in the webui"
-        )
 
 
 def parse(prompt: str, field: str = "prompt") -> list[Span]:

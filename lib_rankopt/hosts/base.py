@@ -219,6 +219,7 @@ class Host(ABC):
 
         Raises:
             InvalidInputError, NotFoundError: the message names the field, the value seen and what is allowed.
+            ModelError: a model, or a LoRA in the prompt, that is broken or of another family.
         """
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lib_rankopt.diffusion.config import ModelConfig
     from lib_rankopt.diffusion.loading import StableDiffusion
+    from lib_rankopt.diffusion.lora.targets import Target
 
 POCKET = "pocket"
 _SUFFIXES = (".safetensors", ".ckpt")
@@ -33,6 +34,7 @@ class _Known:
     stamp: Stamp
     config: ModelConfig
     sha256: str | None = None
+    targets: Mapping[str, Target] | None = None
 
 
 class ModelLibrary:
@@ -106,6 +108,21 @@ class ModelLibrary:
     def settled(self, name: str | None) -> bool:
         """Whether the model's prediction type is known without running it."""
         return self.config(name).prediction_type is not None
+
+    def targets(self, name: str | None) -> Mapping[str, Target]:
+        """The weights that a LoRA may change in a model, by the names that LoRA files use; known without loading it.
+
+        Raises:
+            NotFoundError, ModelError: unknown, broken or unsupported model.
+        """
+        from lib_rankopt.diffusion.loading import outlines
+        from lib_rankopt.diffusion.lora.targets import targets_of
+
+        path = self.path(name)
+        known = self._look(path)
+        if known.targets is None:
+            known.targets = targets_of(*outlines(known.config, str(path)), known.config.family)
+        return known.targets
 
     def load(self, name: str | None, device: torch.device, dtype: torch.dtype) -> StableDiffusion:
         """The model in memory; another one is dropped before it is read.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_rankopt.errors import GenerationInterrupted, InvalidInputError, ModelError
+from lib_rankopt.errors import GenerationError, GenerationInterrupted, InvalidInputError, ModelError
 from lib_rankopt.hosts.base import (
     GeneratedImage,
     GenerationRequest,
@@ -20,6 +21,7 @@ from lib_rankopt.hosts.base import (
     TrainerPlace,
 )
 from lib_rankopt.hosts.library import POCKET, ModelLibrary
+from lib_rankopt.hosts.loras import LoraFolder, RequestLoras
 from lib_rankopt.hosts.picks import PickBoard
 from lib_rankopt.hosts.pocket import pocket_defaults
 from lib_rankopt.hosts.validation import check_latents, check_name, check_settings, check_size, check_steps
@@ -27,8 +29,10 @@ from lib_rankopt.hosts.validation import check_latents, check_name, check_settin
 if TYPE_CHECKING:
     import torch
     from PIL import Image
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from lib_rankopt.diffusion.loading import StableDiffusion
+    from lib_rankopt.diffusion.lora.applied import AppliedLoras
     from lib_rankopt.diffusion.sampling import OnStep
     from lib_rankopt.hosts.standalone_pool import StandalonePool
     from lib_rankopt.hosts.standalone_run import StandaloneRun
@@ -52,6 +56,7 @@ class StandaloneHost(Host):
         device: ``"cuda"``, ``"mps"``, ``"cpu"`` …; ``None`` takes the first of these that there is.
         dtype: ``None`` is float16 on CUDA and float32 elsewhere.
         weights: folders in which weights of scorers are looked for.
+        lora_dir: folder with the LoRAs of prompts' ``<lora:name:1>``, searched with its sub-folders; ``None`` refuses such tags.
     """
 
     name = "standalone"
@@ -63,10 +68,14 @@ class StandaloneHost(Host):
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         weights: Sequence[Path] = (),
+        lora_dir: Path | None = None,
     ) -> None:
         self._library = ModelLibrary(models_dir, str(default_model))
         self._device, self._dtype, self._weights = device, dtype, weights
         self._lock = threading.Lock()
+        self._loras = LoraFolder(lora_dir)
+        # by the UNet that they are merged into, which they must not keep in memory
+        self._applied: weakref.WeakKeyDictionary[nn.Module, AppliedLoras] = weakref.WeakKeyDictionary()
         self._tiny: dict[Path, Callable[[Tensor], list[Image.Image]]] = {}
         self.picks = PickBoard()
 
@@ -131,7 +140,7 @@ class StandaloneHost(Host):
         return start_noise(seeds, shape)
 
     def validate(self, request: GenerationRequest) -> None:
-        from lib_rankopt.diffusion.prompts import refuse_extra_networks
+        from lib_rankopt.diffusion.lora import tags
         from lib_rankopt.diffusion.samplers import SAMPLERS, kept_steps
 
         check_settings(request)
@@ -140,12 +149,13 @@ class StandaloneHost(Host):
         made = kept_steps(request.steps, request.denoising_strength) if repaint else request.steps
         check_steps(made, request.sampler, SAMPLERS[request.sampler].min_steps)
         check_name("scheduler", request.scheduler, self.schedulers())
-        refuse_extra_networks(request.prompt, "prompt")
-        refuse_extra_networks(request.negative_prompt, "negative_prompt")
+        tags.refuse(request.negative_prompt, "negative_prompt")
         if request.extra:
             raise InvalidInputError(
                 f"extra holds {', '.join(sorted(request.extra))}, but the standalone host takes no extra values"
             )
+        family = self._library.config(request.model).family
+        self._loras.check(request.prompt, lambda: self._library.targets(request.model), family)
         shape = self.latent_shape(request.width, request.height, request.model)
         check_latents(request.latents, len(request.seeds), shape)
         if request.selection is not None:
@@ -170,7 +180,7 @@ class StandaloneHost(Host):
         return self._images(request, progress, cancel, on_step)
 
     def lora_dir(self) -> Path | None:
-        return None
+        return self._loras.path
 
     def unload(self) -> None:
         """Drop the loaded model once no request runs."""
@@ -188,7 +198,8 @@ class StandaloneHost(Host):
 
         with self._turn(cancel):
             model = self._library.load(request.model, self.device, self.dtype)
-            run = StandaloneRun(model, self._library.identity(request.model), request, progress, cancel, on_step)
+            loras = self._loras_of(request, model)
+            run = StandaloneRun(model, self._library.identity(request.model), request, progress, cancel, on_step, loras)
             images = run.images() if request.selection is None else self._pool(run, request.selection).images()
         while True:
             # not held while the consumer has the image: one that never comes back must not block the others
@@ -197,6 +208,24 @@ class StandaloneHost(Host):
             if image is None:
                 return
             yield image
+
+    def _loras_of(self, request: GenerationRequest, model: StableDiffusion) -> RequestLoras:
+        """Read the LoRAs of a request; called in its turn, as what it returns."""
+        from lib_rankopt.diffusion.lora.applied import AppliedLoras, summed
+        from lib_rankopt.diffusion.lora.tags import split
+        from lib_rankopt.diffusion.memory import within_memory
+
+        asked, hashes = self._loras.open(request.prompt, lambda: self._library.targets(request.model), model.config.family)
+        wanted, applied = summed(asked), self._applied.setdefault(model.unet, AppliedLoras())
+
+        def put_on() -> None:
+            within_memory(
+                lambda: applied.use(model, wanted),
+                model.device,
+                lambda failure: GenerationError(f"out of memory while merging LoRAs: close what else uses memory ({failure})"),
+            )
+
+        return RequestLoras(split(request.prompt)[0], hashes, put_on)
 
     def _check_selection(self, request: GenerationRequest, selection: Selection) -> None:
         from lib_rankopt.diffusion.samplers import SAMPLERS, kept_steps
@@ -226,7 +255,7 @@ class StandaloneHost(Host):
         if folder is not None and selection.decoder in ("auto", "taesd"):
             small = self._tiny.get(folder) or tiny_decoder.load(folder, self.device, self.dtype)
             self._tiny[folder] = small
-        return StandalonePool(run, selection, Choosing(lambda: self._lent(name), self.picks, small, self._aside))
+        return StandalonePool(run, selection, Choosing(lambda: self._lent(name), self.picks, small, lambda: self._aside(run)))
 
     def _lent(self, name: str) -> contextlib.AbstractContextManager[Scorer | None]:
         return self.scorers.lent(name) if name else contextlib.nullcontext()
@@ -244,13 +273,14 @@ class StandaloneHost(Host):
             yield
 
     @contextlib.contextmanager
-    def _aside(self) -> Iterator[None]:
+    def _aside(self, run: StandaloneRun) -> Iterator[None]:
         """Let other requests run meanwhile; called in the thread whose turn it is."""
         self._lock.release()
         try:
             yield
         finally:
             self._lock.acquire()
+        run.loras.put_on()  # the others may have left theirs on
 
     @contextlib.contextmanager
     def _turn(self, cancel: threading.Event | None) -> Iterator[None]:

@@ -126,6 +126,7 @@ class StandalonePool:
             scorer, self._choosing.picks, run.stopped, self._choosing.aside,
         )  # fmt: skip
         pool = PoolRun(policy, judging, placement)
+        run.loras.put_on()  # others had their turn since
         try:
             with torch.inference_mode():
                 row, _ = pool.sample(self._sampler(index, pool, starts, seeds), self._at_once)

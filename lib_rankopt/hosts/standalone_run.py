@@ -28,6 +28,7 @@ from lib_rankopt.hosts.base import (
     ProgressCallback,
 )
 from lib_rankopt.hosts.infotext import infotext
+from lib_rankopt.hosts.loras import RequestLoras
 from lib_rankopt.hosts.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class StandaloneRun:
         progress: called after every sampler step and every finished image.
         cancel: checked before every model evaluation and every decode.
         on_step: sees every sampler step of every batch.
+        loras: what the prompt's tags ask for.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class StandaloneRun:
         progress: ProgressCallback | None,
         cancel: threading.Event | None,
         on_step: OnStep | None = None,
+        loras: RequestLoras | None = None,
     ) -> None:
+        self.loras = loras or RequestLoras(request.prompt)
         self.model, self.identity, self.request = model, identity, request
         self.reporter = Reporter(len(request.seeds), progress)
         self._cancel = cancel
@@ -121,6 +125,7 @@ class StandaloneRun:
 
     def _prepare(self) -> tuple[Plan, CFGDenoiser]:
         request, model = self.request, self.model
+        self.loras.put_on()
         cond, uncond = self._encoded()
         lcm = request.sampler == "LCM"
         schedule = LCMSchedule(model.schedule.alphas_cumprod) if lcm else model.schedule
@@ -142,7 +147,7 @@ class StandaloneRun:
         request, size = self.request, (self.request.width, self.request.height)
         advice = "shorten it or choose a smaller model"
         return within_memory(
-            lambda: encode_prompts(self.model, request.prompt, request.negative_prompt, size, request.clip_skip or 1),
+            lambda: encode_prompts(self.model, self.loras.text, request.negative_prompt, size, request.clip_skip or 1),
             self.model.device,
             lambda failure: GenerationError(f"out of memory while encoding the prompt: {advice} ({failure})"),
         )
@@ -164,6 +169,7 @@ class StandaloneRun:
             self.reporter.report(len(rows), step.index + 1, step.steps, self._previews(rows, step))
 
         seeds = [self.request.seeds[i] for i in rows]
+        self.loras.put_on()  # others had their turn since
         try:
             with torch.inference_mode():
                 return sample(
@@ -241,6 +247,7 @@ class StandaloneRun:
                 else None,
                 "RNG": "CPU",
                 "Eta DDIM" if request.sampler == "DDIM" else "Eta": eta if eta != default_eta else None,
+                **self.loras.parameters(),
                 **chosen,
                 "Rank-Optimize latent": digest,
                 **(request.notes[index] if request.notes else {}),

@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lib_rankopt.diffusion.lora import file
 from lib_rankopt.training.config import TrainingConfig
 from lib_rankopt.training.data.records import Example, Split
 from lib_rankopt.training.folder import write_file
-from lib_rankopt.training.lora import check, file, metadata
+from lib_rankopt.training.lora import check, metadata, output
 from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.objectives.base import Objective
 
@@ -53,10 +54,10 @@ def export(network: LoraNetwork, weights: Sequence[Tensor], step: int, origin: O
         InvalidInputError: values that half precision cannot hold. StoreError: the disk is full or the folder not writable.
     """
     config, family = origin.config, network.model.config.family
-    path = file.new_path(folder, f"{config.name or 'lora'}-{config.objective}-{step:04d}")
+    path = output.new_path(folder, f"{config.name or 'lora'}-{config.objective}-{step:04d}")
     with network.weights(weights):
         state = file.to_state(network.modules(), family)
-    file.write(path, state, metadata.metadata(_facts(network, path.stem, step, origin), state))
+    output.write(path, state, metadata.metadata(_facts(network, path.stem, step, origin), state))
     said = f"{origin.objective.title}, {step} steps, {datetime.now(timezone.utc):%Y-%m-%d}"
     metadata.sidecar(path, said, family, origin.objective.activation_text, origin.objective.negative_text)
     picture = path.with_suffix(".png")

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from lib_rankopt.diffusion.denoiser import Conditioning
 from lib_rankopt.diffusion.loading import StableDiffusion
+from lib_rankopt.diffusion.lora.file import LoraModule
 from lib_rankopt.errors import MissingDependencyError
-from lib_rankopt.training.lora.file import LoraModule
 
 _ATTENTION = r".*attentions\..*\.(to_q|to_k|to_v|to_out\.0)"
 _FULL = rf"{_ATTENTION}|.*attentions\..*\.(ff\.net\.0\.proj|ff\.net\.2)|.*attentions\.\d+\.proj_(in|out)"

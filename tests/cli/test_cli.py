@@ -342,25 +342,26 @@ def test_the_last_line_is_the_command_that_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also with a model that only its path names, in folders with spaces."""
-    model, data, models = tmp_path / "my model", tmp_path / "my data", tmp_path / "my models"
+    model, data, models, loras = (tmp_path / name for name in ("my model", "my data", "my models", "my loras"))
     models.mkdir()
     assert run(capsys, "pocket", "export", "--diffusers", str(model))[0] == 0
     monkeypatch.setattr(registry, "factory", lambda _name: lambda *_: Listed([1.0, 2.0, 3.0]))
     code, out, err = run(
-        capsys, "--data-dir", str(data), "--models-dir", str(models), "optimize", "--prompt", PROMPT, "--rounds", "1",
-        "--candidates", "3", "--model", str(model), "--steps", "2",
+        capsys, "--data-dir", str(data), "--models-dir", str(models), "--lora-dir", str(loras), "optimize", "--prompt", PROMPT,
+        "--rounds", "1", "--candidates", "3", "--model", str(model), "--steps", "2",
     )
     assert code == 0, err
     command = shlex.split(out.splitlines()[-1].partition("with: ")[2])
     assert command[:3] == ["python", "-m", "lib_rankopt"]
     arguments = build_parser().parse_args(command[3:])
-    assert (arguments.data_dir, arguments.models_dir, arguments.model) == (data, models, str(model))
+    assert (arguments.data_dir, arguments.models_dir, arguments.lora_dir, arguments.model) == (data, models, loras, str(model))
 
     def serve(service: StudyService, **_options: object) -> None:
         (study,) = service.list()
         service.start_round(study.id)
         assert service.wait(study.id, 60).status == "ready"
         assert service.host.models()[0] == str(model)
+        assert service.host.lora_dir() == loras
 
     monkeypatch.setitem(sys.modules, "lib_rankopt.ui.standalone", SimpleNamespace(serve=serve))  # type: ignore[arg-type]
     code, _, err = run(capsys, *command[3:])
@@ -401,3 +402,35 @@ def test_images_start_from_a_picture(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert code != 0
     assert "gone.png" in err
     assert "Traceback" not in err
+
+
+def test_a_trained_lora_loads_into_the_next_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the data folder without more ado, or from --lora-dir."""
+    loras, data = tmp_path / "data" / "loras", tmp_path / "pairs.jsonl"
+    colours = ("red", "green", "blue", "white")
+    for colour in colours:
+        Image.new("RGB", (64, 64), colour).save(tmp_path / f"{colour}.png")
+    data.write_text("\n".join(json.dumps({"image": f"{name}.png", "prompt": f"a {name} fox", "label": True}) for name in colours))
+    common = ["--data-dir", str(tmp_path / "data")]
+    trained = [*common, "train", "--objective", "sft", "--data", str(data), "--steps", "2", "--rank", "2", "--batch-size", "2"]
+    code, out, err = run(capsys, *trained, "--output", str(tmp_path / "elsewhere"))
+    assert code == 0, err
+    assert f"Put it into {loras}, or into the webui's models/Lora, and write <lora:lora-sft-0002:1> into the prompt." in out
+    code, out, err = run(capsys, *trained, "--output", str(loras))
+    assert code == 0, err
+    assert "\nWrite <lora:lora-sft-0002:1> into the prompt." in out
+
+    def made(*options: str, prompt: str = PROMPT) -> tuple[int, list[np.ndarray], str]:
+        target = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+        code, _, err = run(capsys, *options, "generate", "--prompt", prompt, "--seed", "1", "--out", str(target), *QUICK)
+        return code, [np.asarray(Image.open(path)).astype(int) for path in target.glob("*.png")], err
+
+    (plain,), (none,) = made(*common)[1], made(*common, prompt=f"{PROMPT} <lora:lora-sft-0002:0>")[1]
+    (styled,) = made(*common, prompt=f"{PROMPT} <lora:lora-sft-0002:50>")[1]
+    (same,) = made(*common, "--lora-dir", str(tmp_path / "elsewhere"), prompt=f"{PROMPT} <lora:lora-sft-0002:50>")[1]
+    assert np.array_equal(plain, none)
+    assert np.abs(plain - styled).max() > 3
+    assert np.array_equal(styled, same)
+    code, images, err = made(*common, prompt=f"{PROMPT} <lora:lora-sft-0003:1>")
+    assert (code, images) == (2, [])
+    assert f"names a LoRA that is not in {loras}; did you mean 'lora-sft-0002'?" in err

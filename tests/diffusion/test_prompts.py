@@ -7,7 +7,7 @@ import torch
 
 from lib_rankopt.diffusion.conditioning import emphasise, encode_prompts
 from lib_rankopt.diffusion.loading import StableDiffusion
-from lib_rankopt.diffusion.prompts import Span, chunks, empty_chunk, parse, refuse_extra_networks
+from lib_rankopt.diffusion.prompts import Span, chunks, empty_chunk, parse
 from lib_rankopt.diffusion.tokenizer import clip_tokenizer
 from lib_rankopt.errors import InvalidInputError
 from tests.diffusion.test_loading import small_model
@@ -121,13 +121,6 @@ def test_a_long_phrase_is_cut_where_the_chunk_ends() -> None:
     tokenizer = clip_tokenizer()
     first, _ = chunks(" ".join(["cat"] * 40) + ", " + " ".join(["dog"] * 50), tokenizer)
     assert first.tokens.count(tokenizer.encode("dog")[0]) == 34
-
-
-@pytest.mark.parametrize("tag", ["<lora:style:0.8>", "<lyco:x:1>", "<hypernet:x:1>"])
-def test_extra_networks_are_refused_by_name(tag: str) -> None:
-    with pytest.raises(InvalidInputError, match=f"negative_prompt: {tag}"):
-        refuse_extra_networks(f"a cat {tag} sitting", "negative_prompt")
-    refuse_extra_networks("a <cat> or x<lora", "prompt")
 
 
 def test_emphasis_keeps_the_mean() -> None:

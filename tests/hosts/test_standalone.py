@@ -80,7 +80,7 @@ def test_samplers_that_cannot_do_one_step_say_so(
     assert list(host.generate(request_of(sampler=sampler, steps=2)))
 
 
-def test_extra_network_tags_are_refused(host: StandaloneHost, request_of: RequestOf) -> None:
+def test_lora_tags_are_refused_without_a_folder(host: StandaloneHost, request_of: RequestOf) -> None:
     assert host.lora_dir() is None
     with pytest.raises(InvalidInputError, match="<lora:style:1>"):
         host.generate(request_of(prompt="a fox <lora:style:1>"))

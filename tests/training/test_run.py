@@ -14,6 +14,7 @@ from lib_rankopt.cli import main
 from lib_rankopt.diffusion import loading
 from lib_rankopt.diffusion.conditioning import encode_prompts
 from lib_rankopt.diffusion.denoiser import Conditioning
+from lib_rankopt.diffusion.lora import file
 from lib_rankopt.diffusion.pocket import checkpoint_path
 from lib_rankopt.errors import InvalidInputError, ModelError, StoreError
 from lib_rankopt.training import objectives
@@ -22,7 +23,7 @@ from lib_rankopt.training.config import TrainingConfig, from_dict
 from lib_rankopt.training.data.records import Example, TrainingImage
 from lib_rankopt.training.folder import RunFolder
 from lib_rankopt.training.loop import Trainer
-from lib_rankopt.training.lora import check, file
+from lib_rankopt.training.lora import check
 from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.order import Order
 from lib_rankopt.training.precompute import bucket, without_encoders

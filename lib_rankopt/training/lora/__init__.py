@@ -1,1 +1,1 @@
-"""LoRA files: names, metadata, checks, reading and writing."""
+"""What training adds to LoRA files: metadata, checks, writing."""

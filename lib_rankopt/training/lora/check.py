@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from lib_rankopt.diffusion.lora.file import PARAMETERS, LoraModule
+from lib_rankopt.diffusion.lora.names import names_of
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.training.lora.file import PARAMETERS, LoraModule
-from lib_rankopt.training.lora.names import names_of
 
 
 def realised_gain(weight: Tensor, module: LoraModule, dtype: torch.dtype = torch.float16) -> float:

@@ -13,9 +13,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib_rankopt.diffusion.lora.file import data_hash
+from lib_rankopt.diffusion.lora.names import check_family
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.training.lora.file import data_hash, write_new
-from lib_rankopt.training.lora.names import check_family
+from lib_rankopt.training.lora.output import write_new
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,30 +6,27 @@ believed before it was checked against the file's size.
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lib_rankopt.errors import InvalidInputError, ModelError, StoreError
-from lib_rankopt.store.blobs import write_atomically
-from lib_rankopt.training.lora.names import kohya_name, names_of
+from lib_rankopt.diffusion.lora.names import kohya_name, names_of
+from lib_rankopt.errors import InvalidInputError, ModelError
 
 DOWN, UP, ALPHA = PARAMETERS = ("lora_down.weight", "lora_up.weight", "alpha")
 _WIDTHS = {"F16": 2, "BF16": 2, "F32": 4}
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:,"/\\|?*]+')
-_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+_CHUNK = 1 << 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,21 @@ class Limits:
 LIMITS = Limits()
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a file says before its values.
+
+    Attributes:
+        metadata: all text.
+        shapes: of the tensors, by name; checked against the size of the file.
+        end: where the values begin, in bytes.
+    """
+
+    metadata: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+    end: int
+
+
 def to_state(modules: Mapping[str, LoraModule], family: str) -> dict[str, Tensor]:
     """Return a file's tensors: float16, contiguous, on the CPU, in the order of their names.
 
@@ -84,7 +96,7 @@ def to_state(modules: Mapping[str, LoraModule], family: str) -> dict[str, Tensor
     names_of(modules, family)  # refuses two modules of one name
     state: dict[str, Tensor] = {}
     for path, module in modules.items():
-        wrong = _shapes_wrong(module.down, module.up)
+        wrong = _shapes_wrong(tuple(module.down.shape), tuple(module.up.shape))
         if wrong:
             raise InvalidInputError(f"The LoRA module {path} cannot be written: {wrong}.")
         name = kohya_name(path, family)
@@ -108,13 +120,40 @@ def from_state(state: Mapping[str, Tensor], module_paths: Iterable[str], family:
     """
     known = names_of(module_paths, family)
     found: dict[str, LoraModule] = {}
-    for name, parts in _grouped(state).items():
+    for name, module in named(state).items():
         path = known.get(name)
         if path is None:
             raise ModelError(f"The LoRA changes '{name[:120]}', which the base model ({family}) does not have; it is for another one.")
         if path in found:
             raise ModelError(f"The LoRA holds the module {path} twice, under two names.")
-        found[path] = LoraModule(parts[DOWN], parts[UP], float(parts[ALPHA]))
+        found[path] = module
+    return found
+
+
+def named(state: Mapping[str, Tensor]) -> dict[str, LoraModule]:
+    """Return the modules of a file by the names that it uses.
+
+    Raises:
+        ModelError: a module is incomplete, of shapes that do not fit each other, or has values that are not finite.
+    """
+    return {name: LoraModule(parts[DOWN], parts[UP], float(parts[ALPHA])) for name, parts in _grouped(state).items()}
+
+
+def read_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return the shapes of ``lora_down`` and ``lora_up`` by module, from a file's header alone.
+
+    Raises:
+        ModelError: as :func:`read_header`, a module that is incomplete, or shapes that do not fit each other.
+    """
+    header, found = read_header(path), {}
+    try:
+        for name, parts in _parts(header.shapes).items():
+            wrong = _shapes_wrong(parts[DOWN], parts[UP])
+            if wrong:
+                raise ModelError(f"in the module '{name[:120]}' {wrong}")
+            found[name] = (parts[DOWN], parts[UP])
+    except ModelError as error:
+        raise _broken(path, str(error)) from error
     return found
 
 
@@ -136,63 +175,13 @@ def data_hash(state: Mapping[str, Tensor]) -> str:
     return sha256(memoryview(blob)[8 + int.from_bytes(blob[:8], "little") :]).hexdigest()
 
 
-def write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a new file, which is there whole or not at all.
-
-    Raises:
-        InvalidInputError: the name is taken, or metadata are not text. StoreError: the disk is full or the folder not writable.
-    """
-    blob = serialise(state, metadata)
-    write_new(path, blob)
-
-
-def write_new(path: Path, content: bytes) -> None:
-    """Write bytes under a name that is free.
-
-    Raises:
-        InvalidInputError: the name is taken. StoreError: the disk is full or the folder not writable; nothing is left behind.
-    """
-    try:
-        # A running webui keeps what it has applied while the name stays, so an old name would silently show the old LoRA.
-        if path.exists() or path.is_symlink():
-            raise InvalidInputError(f"{path} exists already and is not overwritten; choose another name.")
-        write_atomically(path, lambda file: file.write(content))
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
-        why = "the disk is full; free some space" if full else f"{error.strerror or error}; check the folder's permissions"
-        raise StoreError(f"{path} could not be written: {why}.") from error
-
-
-def new_path(folder: Path, name: str) -> Path:
-    """Return the first free path of ``name``, ``name-2``, ``name-3`` …, without the signs that file names and prompts reserve.
-
-    A name also counts as taken where only its sidecar exists.
-    """
-    stem = clean_name(name)
-    number = 1
-    while True:
-        path = folder / f"{stem if number == 1 else f'{stem}-{number}'}.safetensors"
-        if not any(taken.exists() or taken.is_symlink() for taken in (path, path.with_suffix(".json"))):
-            return path
-        number += 1
-
-
-def clean_name(name: str) -> str:
-    """Return a name fit for a file and for ``<lora:name:1>``; ``lora`` where nothing is left of it."""
-    plain = _UNSAFE.sub("_", name).strip(" ._")
-    plain = plain.encode("utf-8", "ignore")[:180].decode("utf-8", "ignore").rstrip(" .")  # file systems stop at 255 bytes
-    if plain.split(".")[0].upper() in _DEVICES:  # Windows opens a device instead
-        plain = f"lora_{plain}"
-    return plain or "lora"
-
-
 def read(path: Path, limits: Limits = LIMITS) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a LoRA file: its tensors on the CPU, and its metadata.
 
     Raises:
         ModelError: no file, not safetensors, larger than allowed, not a plain LoRA, incomplete, or with values that are not finite.
     """
-    metadata = _checked_header(path, limits)
+    metadata = read_header(path, limits).metadata
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             # Cloned, so that they do not hang on a file that may be replaced.
@@ -204,6 +193,24 @@ def read(path: Path, limits: Limits = LIMITS) -> tuple[dict[str, Tensor], dict[s
     except ModelError as error:
         raise _broken(path, str(error).rstrip(".")) from error
     return state, metadata
+
+
+def digest_of(path: Path) -> str:
+    """Return the sha256 of all bytes after the header, 64 digits, as the webui computes it.
+
+    Raises:
+        ModelError: as :func:`read_header`, or the file is gone.
+    """
+    end = read_header(path).end
+    found = sha256()
+    try:
+        with path.open("rb") as file:
+            file.seek(end)
+            while piece := file.read(_CHUNK):
+                found.update(piece)
+    except OSError as error:
+        raise _broken(path, f"it cannot be read ({error.strerror or error})") from error
+    return found.hexdigest()
 
 
 # -- checks
@@ -223,39 +230,50 @@ def _half(tensor: Tensor, path: str, what: str) -> Tensor:
     return half
 
 
-def _shapes_wrong(down: Tensor, up: Tensor) -> str | None:
-    seen = f"lora_down {list(down.shape)}, lora_up {list(up.shape)}"
-    if down.dim() not in (2, 4) or up.dim() not in (2, 4) or not down.numel() or not up.numel():
+def _shapes_wrong(down: tuple[int, ...], up: tuple[int, ...]) -> str | None:
+    seen = f"lora_down {list(down)}, lora_up {list(up)}"
+    if len(down) not in (2, 4) or len(up) not in (2, 4) or not math.prod(down) or not math.prod(up):
         return f"two or four dimensions are expected, none empty, not {seen}"
-    if up.shape[1] != down.shape[0]:
+    if up[1] != down[0]:
         return f"the ranks differ ({seen})"
-    return f"lora_up must be 1×1 ({seen})" if tuple(up.shape[2:]) not in ((), (1, 1)) else None
+    return f"lora_up must be 1×1 ({seen})" if up[2:] not in ((), (1, 1)) else None
 
 
-def _grouped(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Tensors by module and parameter; ModelError where they are not whole, fitting, finite LoRA modules."""
-    modules: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
-    for key, tensor in state.items():
+def _parts(entries: Mapping[str, T]) -> dict[str, dict[str, T]]:
+    """What stands for tensors, by module and parameter; ModelError where a module is not whole."""
+    modules: defaultdict[str, dict[str, T]] = defaultdict(dict)
+    for key, entry in entries.items():
         name, _, parameter = key.partition(".")  # the webui too splits at the first dot
         if parameter not in PARAMETERS:
             raise ModelError(f"'{key[:120]}' is not part of a plain LoRA, which has {', '.join(PARAMETERS)}")
-        modules[name][parameter] = tensor
+        modules[name][parameter] = entry
     if not modules:
         raise ModelError("it holds no modules")
     for name, parts in modules.items():
         missing = [parameter for parameter in PARAMETERS if parameter not in parts]
         if missing:
             raise ModelError(f"the module '{name[:120]}' lacks {', '.join(missing)}")
-        wrong = _shapes_wrong(parts[DOWN], parts[UP])
+    return dict(modules)
+
+
+def _grouped(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors by module and parameter; ModelError where they are not whole, fitting, finite LoRA modules."""
+    modules = _parts(state)
+    for name, parts in modules.items():
+        wrong = _shapes_wrong(tuple(parts[DOWN].shape), tuple(parts[UP].shape))
         if wrong or parts[ALPHA].numel() != 1:
             raise ModelError(f"in the module '{name[:120]}' {wrong or 'alpha is not one number'}")
         if not all(bool(torch.isfinite(tensor).all()) for tensor in parts.values()):
             raise ModelError(f"the module '{name[:120]}' holds values that are not finite")
-    return dict(modules)
+    return modules
 
 
-def _checked_header(path: Path, limits: Limits) -> dict[str, str]:
-    """Check a header against the file's size before anything is allocated by it; return the metadata."""
+def read_header(path: Path, limits: Limits = LIMITS) -> Header:
+    """Read what a file says of itself, checked against its size before anything is allocated by it.
+
+    Raises:
+        ModelError: no file, not safetensors, or larger than allowed.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -280,7 +298,7 @@ def _checked_header(path: Path, limits: Limits) -> dict[str, str]:
     for key, entry in header.items():
         if not _entry_fits(entry, size - 8 - length):
             raise _broken(path, f"its header describes '{key[:120]}' in a way that does not fit the file")
-    return metadata
+    return Header(metadata, {key: tuple(entry["shape"]) for key, entry in header.items()}, 8 + length)
 
 
 def _entry_fits(entry: Any, data_bytes: int) -> bool:

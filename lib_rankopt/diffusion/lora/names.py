@@ -1,4 +1,4 @@
-"""From a module's path in diffusers' UNet to its name in a LoRA file, as kohya's trainer and the webui know it.
+"""From a module's path in diffusers' UNet or in a text encoder to its name in a LoRA file, as kohya's trainer and the webui know it.
 
 SD1 and SD2 files carry diffusers' own path with underscores; SDXL files carry the path of the original (LDM) UNet, which every tool
 understands, where diffusers' form is not known to all and misleads the webui for three modules.
@@ -13,6 +13,9 @@ from lib_rankopt.errors import InvalidInputError
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 PREFIX = "lora_unet_"
+# one set a text encoder; some files for SD1 have SDXL's name, which the webui takes too
+TEXT_PREFIXES = {"sd1": (("lora_te_", "lora_te1_"),), "sd2": (("lora_te_", "lora_te1_"),), "sdxl": (("lora_te1_",), ("lora_te2_",))}
+_TEXT_MODEL = "text_model."
 
 _BLOCK = re.compile(r"(down|up)_blocks_(\d+)_(attentions|resnets)_(\d+)(?:_(.+))?")
 _MID = re.compile(r"mid_block_(attentions|resnets)_(\d+)(?:_(.+))?")
@@ -71,6 +74,25 @@ def names_of(module_paths: Iterable[str], family: str) -> dict[str, str]:
             if known.setdefault(name, path) != path:
                 raise InvalidInputError(f"The modules {known[name]} and {path} would share the name {name} in a LoRA file.")
     return known
+
+
+def text_names_of(module_paths: Iterable[str], family: str, encoder: int) -> dict[str, str]:
+    """Map every name that a file may use for a text encoder's modules to the path of its module.
+
+    Args:
+        module_paths: of transformers' ``CLIPTextModel``, with or without the ``text_model.`` that its versions differ in.
+        encoder: 0 for the first, 1 for SDXL's second.
+
+    Raises:
+        InvalidInputError: an unknown family.
+    """
+    check_family(family)
+    inner = {path: _text_path(path).replace(".", "_") for path in module_paths}
+    return {prefix + name: path for prefix in TEXT_PREFIXES[family][encoder] for path, name in inner.items()}
+
+
+def _text_path(path: str) -> str:
+    return path if path.startswith((_TEXT_MODEL, "text_projection")) else _TEXT_MODEL + path
 
 
 def _ldm(flat: str) -> str:

@@ -1,0 +1,1 @@
+"""LoRA: the prompt's tags, files and their names, and what they change in a loaded model."""
