@@ -54,7 +54,7 @@ class TrainingConfig:
     seed: int = _option(0, "seed of order, noise and initial LoRA", least=0, most=2**32 - 1)
     held_out: float = _option(0.1, "share of the prompts kept back for validation", least=0, most=0.9)
     save_every: int = _option(100, "updates between checkpoints and exported files", least=1, most=1_000_000)
-    sample_prompts: tuple[str, ...] = _option(tuple, "prompts of the sample sheets (default: three that were kept back)")
+    sample_prompts: tuple[str, ...] = _option(tuple, "prompts of the sample sheets (default: three, kept back from training if possible)")
     sample_every: int = _option(100, "updates between sample sheets, 0 for none", least=0, most=1_000_000)
     tensorboard: bool = _option(False, "also write TensorBoard files into the run's folder")
     validate_every: int = _option(50, "updates between validations, 0 for none", least=0, most=1_000_000)

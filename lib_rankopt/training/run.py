@@ -100,7 +100,7 @@ class Run:
         self._say(stage="reading data", summary=parts.summary, counts=parts.counts, prompts=held[:_OFFERED])
         model = loading.load(self.base, device, _dtype(self.config, device))
         training, held_out = (self._material(model, items, flip, identity) for items, flip in self._wanted(parts))
-        sheets = self._sheets(model, held or tuple(item.prompt for item in parts.training[:1]))
+        sheets = self._sheets(model, tuple(dict.fromkeys((*held, *(item.prompt for item in parts.training)))))
         model = without_encoders(model)
         if self.config.gradient_checkpointing:
             model.unet.enable_gradient_checkpointing()  # type: ignore[operator]
