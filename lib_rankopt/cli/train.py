@@ -35,7 +35,7 @@ def run(arguments: Namespace) -> int:
     folder = RunFolder(together.said(_folder(arguments, together)))
     config = folder.config()
     check_objective(config)
-    output = arguments.output or lora_dir(arguments)
+    output = _output(arguments)
     check_writable(output)
     device = together.device or make_host(arguments).device
     base = ModelLibrary(arguments.models_dir, config.base).path(None)
@@ -58,6 +58,12 @@ def run(arguments: Namespace) -> int:
     if together.is_main:
         _tell(status, folder, arguments)
     return 0
+
+
+def _output(arguments: Namespace) -> Path:
+    """Folder of the files; of ``--output NAME.safetensors`` the one that it names."""
+    given: Path | None = arguments.output
+    return lora_dir(arguments) if given is None else given.parent if given.suffix == ".safetensors" else given
 
 
 def _tell(status: RunStatus, folder: RunFolder, arguments: Namespace) -> None:
@@ -88,6 +94,8 @@ def _folder(arguments: Namespace, together: Processes) -> Path:
         given = getattr(arguments, one.name, None)
         if one.name != "options" and given is not None:
             values[one.name] = given
+    if arguments.output is not None and arguments.output.suffix == ".safetensors":
+        values.setdefault("name", arguments.output.stem)
     if arguments.set:
         values["options"] = {**values.get("options", {}), **dict(option("--set", text) for text in arguments.set)}
     config, path = config_module.from_dict(values), data_dir(arguments) / "training" / new_id()

@@ -23,6 +23,7 @@ from lib_rankopt.training.processes import Processes
 
 _LEVEL_ITEMS = 256  # z_ref over one small batch is mostly noise
 _PATH_STEPS = 20
+_NORM_EVERY = 10  # two small products for each module take a few milliseconds
 _FP16_SCALE = 2.0**14  # gradients of a mean over a latent underflow in half precision
 _DRAWS = 10  # timesteps and noises per held-out pair; fixed, so that validations compare
 
@@ -81,7 +82,8 @@ class Trainer:
         self._optimizer.step()
         self.step += 1
         self._follow()
-        return {**mean, "gradient_norm": norm, "learning_rate": rate}
+        change = {"change_norm": self.network.change_norm()} if self.step % _NORM_EVERY == 0 else {}
+        return {**mean, "gradient_norm": norm, "learning_rate": rate, **change}
 
     def _gradients(self) -> dict[str, float]:
         """Leave the update's gradients on the parameters, and return the means of what is watched."""
@@ -179,6 +181,9 @@ class Trainer:
         watched = {"loss": mean.detach(), "error": errors.policy.detach()[:, 0].mean()}
         if errors.reference is not None:
             watched["drift"] = errors.drift.detach()[:, 0].mean()
+            watched["reference_error"] = errors.reference[:, 0].mean()
+        if errors.distance is not None:
+            watched["distance"] = errors.distance.mean()
         watched.update((name, value.float().mean().to(mean.device)) for name, value in loss.watched.items())
         # one wait for the device, not one for each
         return dict(zip(watched, torch.stack(list(watched.values())).tolist(), strict=True))
@@ -193,18 +198,20 @@ class Trainer:
             x = _woven(self.network.noised(batch.clean, batch.noise, t_policy), point)
             target = _woven(self.network.target(batch.clean, batch.noise, t_policy), said)
             t, condition, k = t_policy.repeat_interleave(2), _doubled(batch), 2
-        reference = None
+        reference = plain = None
         if with_reference:
             with self.network.reference():
-                reference = _means(self.network.residual(x, t, condition, target)).view(n, k)
+                plain = self.network.residual(x, t, condition, target)
+                reference = _means(plain).view(n, k)
         residual = self.network.residual(x, t, condition, target)
         policy = _means(residual).view(n, k)
+        distance = None if plain is None else _means(residual.detach() - plain).view(n, k)
         overlap = None
         if k == 2 and self.objective.kind == "pairs":
             better, worse = residual.detach().view(n, 2, -1).unbind(1)
             overlap = (better * worse).mean(1)
         level = self._running_level(policy, reference) if self.objective.uses_level and torch.is_grad_enabled() else 0.0
-        return Errors(policy, reference, batch.labels, batch.tiers, overlap, level)
+        return Errors(policy, reference, batch.labels, batch.tiers, overlap, level, distance)
 
     def _policy_points(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """x_t, t and the snapshot's prediction for each item. One offset a batch; the path ends where it is needed."""

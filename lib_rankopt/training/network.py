@@ -130,6 +130,15 @@ class LoraNetwork:
             found[name] = LoraModule(down.detach().cpu().clone(), up.detach().cpu().clone(), self.alpha)
         return found
 
+    @torch.no_grad()
+    def change_norm(self) -> float:
+        """Frobenius norm of the change of all weights together, from r × r products: ‖BA‖² = ⟨BᵀB, AAᵀ⟩."""
+        total = torch.zeros((), device=self.model.device)
+        for down, up in self._matrices():
+            a, b = down.flatten(1), up.flatten(1)
+            total += ((b.T @ b) * (a @ a.T)).sum() * (self.alpha / len(down)) ** 2
+        return float(total.sqrt())
+
     def base_weights(self) -> dict[str, Tensor]:
         """The frozen weights that the LoRA changes, by the same paths."""
         return {name: layer.get_base_layer().weight.detach() for name, layer in self._layers.items()}

@@ -294,3 +294,18 @@ def test_the_command_refuses_in_one_sentence(arguments: list[str], word: str, tm
 
 def test_encoders_leave(texts: dict) -> None:
     assert without_encoders(loading.load(checkpoint_path())).text_encoders == ()
+
+
+def test_the_norm_of_the_change_is_that_of_the_products() -> None:
+    one = network()
+    generator = torch.Generator().manual_seed(1)
+    for number, parameter in enumerate(one.parameters):
+        parameter.data = torch.randn(parameter.shape, generator=generator) * (0.1 if number % 2 else 1)
+    whole = torch.cat([module.delta().flatten().double() for module in one.modules().values()])
+    assert one.change_norm() == pytest.approx(float(whole.norm()), rel=1e-4)
+
+
+def test_the_distance_from_the_reference_is_measured_on_the_outputs(texts: dict) -> None:
+    one = trainer(texts, "dpo")
+    assert one.update()["distance"] == 0
+    assert one.update()["distance"] > 0

@@ -24,6 +24,7 @@ class Errors:
         labels: ``[n, k]``, +1 liked, −1 disliked; of objectives on labels.
         tiers: ``[n, k]``, of lists: 0 for the best tier, equal numbers for ties, −1 for places that hold no image.
         overlap: ``[n]``, of pairs: mean over C·h·w of the product of both residuals (better · worse), without gradient.
+        distance: ``[n, k]``, mean over C·h·w of the squared difference of the outputs with and without the LoRA, without gradient.
         level: running mean of reference − policy over recent items of all processes; of objectives that ask for it (z_ref of KTO).
     """
 
@@ -33,6 +34,7 @@ class Errors:
     tiers: Tensor | None = None
     overlap: Tensor | None = None
     level: float = 0.0
+    distance: Tensor | None = None
 
     @property
     def drift(self) -> Tensor:
