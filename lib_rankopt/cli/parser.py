@@ -211,7 +211,7 @@ def _add_train(commands: Any) -> None:
         else:
             train.add_argument(flag, type=type(one.default), default=None, metavar="X", help=f"{text} (default {one.default or 'as told'})")
     train.add_argument("--config", type=Path, metavar="FILE", help="the same names in a JSON or YAML file; options given here count more")
-    train.add_argument("--output", type=Path, metavar="PATH", help="folder of the LoRA files, or FOLDER/NAME.safetensors (default: --lora-dir)")
+    train.add_argument("--output", type=Path, metavar="PATH", help="folder of the LoRA files, or FOLDER/NAME.safetensors")
     train.add_argument("--resume", type=Path, metavar="RUN", help="folder of a run to go on with")
     train.add_argument("--pause-with-stdin", action="store_true", help="pause when standard input ends, as the tab's runs do")
     train.add_argument("--json", action="store_true", help="one JSON object a line per update, and the outcome as the last")

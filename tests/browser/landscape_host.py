@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -20,9 +21,13 @@ STEPS = 4
 class LandscapeHost(FakeHost):
     """The look of a picture follows from eight directions of its latent; speed and failures follow from the prompt."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, loras: Path | None = None) -> None:
         super().__init__(seconds)
+        self._loras = loras
         self._directions: dict[int, torch.Tensor] = {}
+
+    def lora_dir(self) -> Path | None:
+        return self._loras
 
     def samplers(self) -> tuple[str, ...]:
         return ("DPM++ 2M", "Euler", "Euler a")
@@ -39,7 +44,8 @@ class LandscapeHost(FakeHost):
         """Paint one picture after the other."""
         self.validate(request)
         latents, total = request.latents, len(request.seeds)
-        assert latents is not None
+        if latents is None:
+            latents = self.initial_noise(request.seeds, self.latent_shape(request.width, request.height))
         seconds = 2.0 if SLOW in request.prompt else self.seconds
         for index, seed in enumerate(request.seeds):
             if FAIL in request.prompt and index == 1:

@@ -23,7 +23,7 @@ def make_service(folder: Path, image_seconds: float) -> tuple[Any, Any]:
     from tests.browser.landscape_host import LandscapeHost
     from tests.studies.fakes import Brightness
 
-    return StudyService(folder, LandscapeHost(image_seconds), scorers={"clip": Brightness}), None
+    return StudyService(folder, LandscapeHost(image_seconds, folder / "loras"), scorers={"clip": Brightness}), None
 
 
 def main() -> None:
