@@ -36,7 +36,7 @@ class TrainingConfig:
     rank: int = _option(16, "rank of the LoRA", least=1, most=1024)
     alpha: float = _option(0.0, "alpha of the LoRA (default: its rank)", least=0, most=4096)
     targets: str = _option("full", "modules of the UNet: full (attention, feed-forward, projections) or attention", choices=TARGETS)
-    steps: int = _option(400, "updates", least=1, most=1_000_000)
+    steps: int = _option(200, "updates", least=1, most=1_000_000)
     learning_rate: float = _option(0.0, "learning rate (default: the objective's)", least=0, most=1)
     batch_size: int = _option(8, "items per forward pass and process", least=1, most=4096)
     accumulation: int = _option(1, "forward passes per update", least=1, most=4096)
