@@ -40,11 +40,13 @@ def run(arguments: Namespace) -> int:
     device = together.device or make_host(arguments).device
     base = ModelLibrary(arguments.models_dir, config.base).path(None)
     claim = folder.claimed() if together.is_main else contextlib.nullcontext()
-    with claim, progress_bar("training", config.steps, arguments.json) as advance, _stopping(folder, arguments.pause_with_stdin):
-
-        if together.is_main:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(claim)
+        if together.is_main and not arguments.pause_with_stdin:  # who started this one has ordered, and may have thought better of it
             folder.order("run")
         together.wait()
+        advance = stack.enter_context(progress_bar("training", config.steps, arguments.json))
+        stack.enter_context(_stopping(folder, arguments.pause_with_stdin))
 
         def told(line: dict[str, Any]) -> None:
             advance(line["step"])

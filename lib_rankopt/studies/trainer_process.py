@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from lib_rankopt.errors import ConflictError
+from lib_rankopt.errors import ConflictError, RankOptError
 
 if TYPE_CHECKING:
     from lib_rankopt.hosts.base import Host
@@ -154,7 +154,13 @@ class TrainerProcesses:
 
 
 def _fail(run: RunFolder, sentence: str) -> None:
-    run.say(replace(run.status(), state="failed", stage="", error=sentence))
+    """Say what went wrong; a run that ended before stays what it is. A folder that is gone or full must not end the queue."""
+    try:
+        status = run.status()
+        state = status.state if status.state in _ENDED else "failed"
+        run.say(replace(status, state=state, stage="", error=status.error or sentence))
+    except RankOptError:
+        log.exception("%s: %s", run.path, sentence)
 
 
 def _tail(path: Path) -> str:

@@ -178,7 +178,7 @@ class Training:
             NotFoundError: there is none of that id.
         """
         run = RunFolder(self._folder / run_id)
-        if not run_id.isalnum() or not run.exists:
+        if not is_id(run_id) or not run.exists:
             raise NotFoundError(f"There is no training run '{run_id[:40]}'.")
         return run
 
@@ -217,6 +217,11 @@ class Training:
             prompts=status.prompts,
             config=config.to_dict(),
         )
+
+
+def is_id(name: str) -> bool:
+    """Whether a name can be an id of ours, before it becomes part of a path."""
+    return name.isalnum() and len(name) <= 64
 
 
 def _base(values: dict[str, Any]) -> str | None:

@@ -19,6 +19,7 @@ from lib_rankopt.evaluation.statistics import wilson_interval
 from lib_rankopt.hosts.base import GenerationRequest
 from lib_rankopt.store.blobs import write_atomically
 from lib_rankopt.store.records import new_id
+from lib_rankopt.studies.training import is_id
 from lib_rankopt.studies.training_views import TryResult, TryTrial, TryView
 from lib_rankopt.studies.worker import Job, Worker
 
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from lib_rankopt.studies.room import Room
     from lib_rankopt.studies.training import Training
     from lib_rankopt.training.folder import RunFolder
+    from lib_rankopt.training.objectives import Objective
 
 log = logging.getLogger("rankopt.studies")
 
 MOST_TRIALS = 200
+MOST_WEIGHT = 2.0
 CHOICES = ("left", "right", "tie")
 
 
@@ -77,6 +80,8 @@ class Tries:
         view = self._training.run(run_id)
         if isinstance(trials, bool) or not isinstance(trials, int) or not 1 <= trials <= MOST_TRIALS:
             raise InvalidInputError(f"{trials!r} trials: use a whole number from 1 to {MOST_TRIALS}.")
+        if not -MOST_WEIGHT <= weight <= MOST_WEIGHT:
+            raise InvalidInputError(f"weight is {weight!r}; a number from -{MOST_WEIGHT:g} to {MOST_WEIGHT:g} is expected.")
         if not view.outputs:
             raise ConflictError("This run has written no LoRA yet.")
         name = lora or view.best or view.outputs[-1]
@@ -90,7 +95,7 @@ class Tries:
         # the trials of one prompt stand together, so that they are made together
         spread = [wanted[i * len(wanted) // trials] for i in range(trials)]
         made = tuple(Trial(prompt, rng.randrange(2**32), rng.random() < 0.5) for prompt in spread)
-        one = Try(new_id(), run_id, name, float(weight), self._negative(run_id), made)
+        one = Try(new_id(), run_id, name, float(weight), self._objective(run_id).negative_text, made)
         self._write(one)
         self._submit(one)
         return self.view(one.id)
@@ -178,14 +183,14 @@ class Tries:
         """What is still to be made, prompt by prompt: the request, whose side it is, and the numbers of its trials."""
         host = self._room.host
         model = self._model(one.run)
-        like = host.defaults(model)
+        like, objective = host.defaults(model), self._objective(one.run)
         for prompt in dict.fromkeys(trial.prompt for trial in one.trials):
             for side in ("base", "lora"):
                 numbers = [i for i, t in enumerate(one.trials) if t.prompt == prompt and not self._picture(one, i, side).is_file()]
                 if not numbers:
                     continue
                 request = GenerationRequest(
-                    prompt=f"{prompt} <lora:{one.lora}:{one.weight:g}>" if side == "lora" else prompt,
+                    prompt=f"{objective.prompt(prompt, 1)} <lora:{one.lora}:{one.weight:g}>" if side == "lora" else prompt,
                     negative_prompt=one.negative if side == "lora" else "",
                     seeds=tuple(one.trials[i].seed for i in numbers),
                     width=like.width,
@@ -203,11 +208,11 @@ class Tries:
         host, base = self._room.host, Path(self._training.folder(run_id).config().base)
         return next((name for name in host.models() if host.model_path(name).absolute() == base), None)
 
-    def _negative(self, run_id: str) -> str:
+    def _objective(self, run_id: str) -> Objective:
         from lib_rankopt.training import objectives
 
         config = self._training.folder(run_id).config()
-        return objectives.create(config.objective, config.options).negative_text
+        return objectives.create(config.objective, config.options)
 
     # -- files
     def _trial(self, one: Try, index: int) -> Trial:
@@ -231,7 +236,7 @@ class Tries:
             raise StoreError(f"{path} cannot be written: {error.strerror or error}.") from error
 
     def _read(self, try_id: str) -> Try:
-        found = [] if not try_id.isalnum() else [run.path / "tries" / try_id / "try.json" for run in self._training.folders()]
+        found = [] if not is_id(try_id) else [run.path / "tries" / try_id / "try.json" for run in self._training.folders()]
         path = next((one for one in found if one.is_file()), None)
         if path is None:
             raise NotFoundError(f"There is no comparison '{try_id[:40]}'.")
