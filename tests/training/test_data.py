@@ -125,6 +125,13 @@ def test_foreign_images_are_counted() -> None:
     assert any("another checkpoint" in sentence for sentence in found.summary)
 
 
+def test_rankings_by_a_scorer_are_counted_and_said() -> None:
+    rankings = tuple(RankedImages("a", (image(i), image(i + 1)), (0, 1), rater) for i, rater in ((1, "me"), (3, "auto:clip")))
+    found = split(Feedback(rankings), objectives.create("dpo"), 0.0, 0)
+    assert found.counts["by_scorers"] == 1
+    assert any("by a scorer, not by a person: 1." in sentence for sentence in found.summary)
+
+
 def test_studies_give_what_stands(tmp_path: Path) -> None:
     store, blobs = open_store(tmp_path), BlobStore(tmp_path)
     study = StudyRecord("s1", "Foxes", {"prompt": "a fox <lora:x:1>"}, 0, (4, 8, 8), {"sha256": "m"})

@@ -42,6 +42,7 @@ def split(feedback: Feedback, objective: Objective, held_out: float, seed: int, 
         "disliked": labels[-1],
         "foreign": sum(image.model not in (None, base) for image in images.values()),
         "held_out_prompts": count,
+        "by_scorers": sum(ranked.rater.startswith("auto:") for ranked in feedback.rankings),
     }
     held = [item for item in items if item.prompt in kept]
     held_pairs = [pair for pair in pairs if pair.prompt in kept]
@@ -127,6 +128,8 @@ def _words(counts: dict[str, int], objective: Objective) -> list[str]:
         said.append("Only likes: nothing says what is disliked, so this comes close to sft.")
     if counts["foreign"]:
         said.append(f"{counts['foreign']} images were made by another checkpoint: they teach its look along with the taste.")
+    if counts["by_scorers"]:
+        said.append(f"Rankings by a scorer, not by a person: {counts["by_scorers"]}. They count alike, so its taste is learnt too.")
     if not counts["held_out_prompts"]:
         said.append("All images have one prompt, or none is kept back: nothing will tell whether the run overfits.")
     return said
