@@ -129,7 +129,7 @@ def _words(counts: dict[str, int], objective: Objective) -> list[str]:
     if counts["foreign"]:
         said.append(f"{counts['foreign']} images were made by another checkpoint: they teach its look along with the taste.")
     if counts["by_scorers"]:
-        said.append(f"Rankings by a scorer, not by a person: {counts["by_scorers"]}. They count alike, so its taste is learnt too.")
+        said.append(f"Rankings by a scorer, not by a person: {counts['by_scorers']}. They count alike, so its taste is learnt too.")
     if not counts["held_out_prompts"]:
         said.append("All images have one prompt, or none is kept back: nothing will tell whether the run overfits.")
     return said
