@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,12 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("data", "sample_prompts"):
             given = getattr(self, name)
-            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))  # one name in a file needs no list
+            texts = [given] if isinstance(given, str) else given  # one name in a file needs no list
+            if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+                raise InvalidInputError(f"{name} is {str(given)[:80]!r}; a list of texts is expected.")
+            object.__setattr__(self, name, tuple(texts))
+        if not isinstance(self.options, dict):
+            raise InvalidInputError(f"options is {str(self.options)[:80]!r}; names with values are expected.")
         for one in fields(self):
             _check(one.name, getattr(self, one.name), one.metadata, one.default)
 
@@ -85,7 +89,7 @@ def _check(name: str, value: Any, rule: Any, default: Any) -> None:
             raise InvalidInputError(f"{name} is {value!r}; a {type(default).__name__} is expected.")
         return
     whole = isinstance(default, int)
-    good = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not good or not rule["least"] <= value <= rule["most"]:
         kind = "whole number" if whole else "number"
         raise InvalidInputError(f"{name} is {value!r}; a {kind} from {rule['least']} to {rule['most']} is expected.")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -154,9 +155,14 @@ class RunFolder:
         Raises:
             StoreError: the disk is full or the folder is not writable.
         """
+        finite = {name: value for name, value in line.items() if not isinstance(value, float) or math.isfinite(value)}
         try:
-            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({k: v for k, v in line.items() if not isinstance(v, float) or math.isfinite(v)}) + "\n")
+            with (self.path / "metrics.jsonl").open("ab+") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(0, end - 1))
+                # a full disk or a power cut leaves half a line, which must not spoil this one
+                cut = b"\n" if end and file.read(1) != b"\n" else b""
+                file.write(cut + json.dumps(finite).encode() + b"\n")
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror or error}. Free some space and resume the run.") from error
 

@@ -115,20 +115,21 @@ def end_try(name: str, service: StudyService = SERVICE) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/tries/{name}/{index}/{side}.png", response_class=FileResponse)
+@router.get("/tries/{name}/{index}/{side}.png", response_class=Response)
 def get_try_picture(name: str, index: int, side: str, service: StudyService = SERVICE) -> Response:
     """A trial's left or right picture. Nothing in it tells which side it is."""
     if side not in ("left", "right"):
         raise NotFoundError(f"A trial has a left and a right side, no '{side[:20]}'.")
-    return FileResponse(service.tries.picture(name, index, side), media_type="image/png", headers=_PICTURE)
+    # no FileResponse: it says when a file was made, and the base's are made first
+    return Response(service.tries.picture(name, index, side).read_bytes(), media_type="image/png", headers=_PICTURE)
 
 
 def _values(request: Request, body: dict[str, Any], service: StudyService) -> dict[str, Any]:
     """The configuration, with data that a page may name: on some servers none that are paths."""
-    data = body.get("data") or ()
+    data = body.get("data")
     if not context_of(request).takes_paths:
         known = {study.id for study in service.list()}
-        for name in data:
-            if name not in known or Path(str(name)).exists():
-                raise InvalidInputError(f"'{str(name)[:80]}' is no study, and this server does not let pages name its folders.")
+        for name in map(str, data if isinstance(data, list) else [data] if data else []):
+            if name not in known or Path(name).exists():
+                raise InvalidInputError(f"'{name[:80]}' is no study, and this server does not let pages name its folders.")
     return body

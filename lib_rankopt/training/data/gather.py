@@ -28,8 +28,8 @@ def gather(data: Sequence[str], open_store: OpenStore) -> Feedback:
     Raises:
         InvalidInputError, NotFoundError: which of the data cannot be read. StoreError: the store cannot be.
     """
-    paths = [Path(name) for name in data if Path(name).exists()]
-    names = [name for name in data if not Path(name).exists()]
+    paths = [Path(name) for name in data if _is_path(name)]
+    names = [name for name in data if not _is_path(name)]
     for name in names:
         if name.endswith(".jsonl") or "/" in name or "\\" in name:
             raise NotFoundError(f"{name}: there is no such file or folder.")
@@ -44,3 +44,10 @@ def gather(data: Sequence[str], open_store: OpenStore) -> Feedback:
         tuple(one for part in found for one in part.labels),
         tuple(one for part in found for one in part.problems),
     )
+
+
+def _is_path(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # too long for one, or with signs that none has
+        return False

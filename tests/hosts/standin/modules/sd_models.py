@@ -24,6 +24,14 @@ def get_closet_checkpoint_match(name):
     return checkpoint_aliases.get(name)
 
 
+def send_model_to_cpu(m):
+    m.place = "cpu"
+
+
+def send_model_to_device(m):
+    m.place = "device"
+
+
 shared.sd_model.sd_checkpoint_info = add("model.safetensors", "ab" * 32)
 add("other.safetensors", "cd" * 32)
 model_data = SimpleNamespace(sd_model=shared.sd_model)

@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+import torch
+
 from modules import paths
 
 
@@ -89,5 +91,5 @@ opts = Options()
 prompt_styles = Styles()
 state = State()
 total_tqdm = SimpleNamespace(clear=lambda: None)
-device = "cpu"
-sd_model = SimpleNamespace(latent_channels=4, is_sdxl=False, is_sd2=False, parameterization="eps")
+device = torch.device("cpu")
+sd_model = SimpleNamespace(latent_channels=4, is_sdxl=False, is_sd2=False, parameterization="eps", place="device")
