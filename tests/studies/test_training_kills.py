@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from lib_rankopt.cli import main
+from lib_rankopt.diffusion.lora import file
 from lib_rankopt.errors import ConflictError
 from lib_rankopt.studies.service import StudyService
 from lib_rankopt.studies.training_views import TrainingRunView
 from lib_rankopt.training.config import from_dict
 from lib_rankopt.training.folder import RunFolder
-from lib_rankopt.training.lora import file
 from tests.studies.trained import SMALL, TrainerHost, ended, pairs, until
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")

@@ -13,11 +13,12 @@ from PIL import Image
 
 from lib_rankopt.diffusion import loading
 from lib_rankopt.diffusion.denoiser import Conditioning
+from lib_rankopt.diffusion.lora import file
 from lib_rankopt.diffusion.pocket import checkpoint_path
 from lib_rankopt.training.config import from_dict
 from lib_rankopt.training.data import files
 from lib_rankopt.training.folder import RunFolder, RunStatus
-from lib_rankopt.training.lora import check, file
+from lib_rankopt.training.lora import check
 from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.run import Run
 from tests.studies.trained import SMALL, pairs

@@ -10,6 +10,7 @@ from typing import IO, Any
 import pytest
 import torch
 
+from lib_rankopt.diffusion.lora import file
 from lib_rankopt.diffusion.pocket import checkpoint_path
 from lib_rankopt.errors import StoreError
 from lib_rankopt.training import folder as folder_module
@@ -17,7 +18,6 @@ from lib_rankopt.training.alarms import Watch
 from lib_rankopt.training.config import from_dict
 from lib_rankopt.training.data import files
 from lib_rankopt.training.folder import RunFolder, RunStatus
-from lib_rankopt.training.lora import file
 from lib_rankopt.training.run import Run
 from tests.studies.trained import SMALL, pairs
 
