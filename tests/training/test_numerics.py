@@ -188,7 +188,7 @@ def test_dro_with_a_stale_snapshot_pushes_away_from_its_own_samples(texts: Texts
         distances.append(distance(gradients(one.network), wanted))
     # fresh at the first update and again at the fourth, one and two updates old between them
     assert max(distances[0], distances[3]) < 1e-4
-    assert min(distances[1:3]) > 1e-2
+    assert min(distances[1:3]) > 1e-3
 
 
 # -- loss scaling
