@@ -64,7 +64,7 @@ def test_a_lora_for_a_diffusers_folder_says_what_it_is_for(
     first = run.metrics()[0]
     assert first["drift" if "objective" in changes else "winner_drift"] == pytest.approx(0, abs=1e-6)
     if "sample_every" in changes:
-        assert Image.open(run.path / "samples" / "step-000002.png").size == (3 * 192, 3 * 192)  # a prompt that was kept back, and two of training
+        assert Image.open(run.path / "samples" / "step-000002.png").size == (3 * 192, 3 * 192)  # one prompt kept back, two of training
 
 
 def test_xl_keys_are_those_of_the_original_layout(tmp_path: Path) -> None:
