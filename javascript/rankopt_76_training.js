@@ -35,7 +35,7 @@
             this.fresh = button('New run', null, () => this.show(''), {command: 'new_training'});
             this.main = h('div', {class: 'ro-train-main'}, this.form.element, this.view.element);
             this.element = h('section', {class: 'ro-training', 'aria-label': 'Training', hidden: true},
-                h('header', {class: 'ro-bar'}, button('Studies', null, home, {icon: 'back', class: 'ro-quiet', command: 'studies'}), h('h2', {}, 'Train a LoRA')), this.away,
+                h('header', {class: 'ro-head'}, button('Studies', null, home, {icon: 'back', class: 'ro-quiet', command: 'studies'}), h('h2', {}, 'Train a LoRA')), this.away,
                 h('div', {class: 'ro-train-columns'}, h('nav', {class: 'ro-train-side', 'aria-label': 'Runs'}, this.fresh, this.list), this.main));
             const kept = sessionStorage.getItem(OPEN);
             this.shown = kept || '';
