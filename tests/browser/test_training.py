@@ -14,6 +14,12 @@ SETTINGS = {"Save every": "4", "Sample every": "4", "Validate every": "4", "Rank
 
 
 @pytest.fixture
+def home(open_board, own_server):
+    """A page without studies, which would be learnt from as well."""
+    return open_board(own_server.url)
+
+
+@pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Six pairs of patterns under three prompts."""
     rng = random.Random(1)
