@@ -9,7 +9,7 @@ from typing import Any
 _PATIENCE = 3  # validations in a row
 _WINDOW = 50  # updates
 _FALL = 0.1  # of the held-out accuracy below its best
-_FAR = 10.0  # z_ref in units of the logit: every liked image then counts as lost, every disliked one as won
+_FAR = 50.0  # z_ref in units of the logit; runs that went well came to 10
 
 
 class Watch:
@@ -59,4 +59,4 @@ class Watch:
             if len(self._active) == _WINDOW and max(self._active) == 0:
                 yield "idle", "no image is behind the margin any more, so nothing is learnt. Stop, or raise the margin."
         if "level" in line and self._beta * line["level"] > _FAR:
-            yield "level", f"z_ref has run away ({line['level']:.3g}): likes no longer count. Stop, or lower the learning rate."
+            yield "level", f"z_ref has run away ({line['level']:.3g}): all images drift together. Stop, or lower the learning rate."

@@ -123,7 +123,7 @@ TROUBLE: dict[str, tuple[list[dict[str, Any]], str]] = {
         "Step 55: every gradient is cut to less than a tenth (norm 12)",
     ),
     "idle": ([update(i, active=0.0) for i in range(1, 120)], "Step 50: no image is behind the margin any more"),
-    "z_ref ran away": ([update(i, level=0.001 * i) for i in range(1, 40)], "Step 5: z_ref has run away (0.005)"),
+    "z_ref ran away": ([update(i, level=0.001 * i) for i in range(1, 40)], "Step 21: z_ref has run away (0.021)"),
 }
 
 
