@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run(arguments: Namespace) -> int:
     """Train, tell each update, and end with the files."""
     from lib_rankopt.diffusion.memory import release
-    from lib_rankopt.hosts.library import ModelLibrary
+    from lib_rankopt.hosts import library
     from lib_rankopt.training import processes
     from lib_rankopt.training.data.gather import gather
     from lib_rankopt.training.run import Run, check_objective
@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> int:
     output = _output(arguments)
     check_writable(output)
     device = together.device or make_host(arguments).device
-    base = ModelLibrary(arguments.models_dir, config.base).path(None)
+    base = library.ModelLibrary(arguments.models_dir, config.base).path(None)
     claim = folder.claimed() if together.is_main else contextlib.nullcontext()
     with contextlib.ExitStack() as stack:
         stack.enter_context(claim)

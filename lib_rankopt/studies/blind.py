@@ -16,7 +16,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rankopt.studies")
 
-_MAX_TRIALS = 200
-_CHOICES = ("left", "right", "tie")
+MAX_TRIALS = 200
+CHOICES = ("left", "right", "tie")
 
 
 class Blind:
@@ -64,8 +64,7 @@ class Blind:
         Raises:
             ConflictError: nothing has been preferred yet. InvalidInputError: not 1 to 200 trials.
         """
-        if isinstance(trials, bool) or not isinstance(trials, int) or not 1 <= trials <= _MAX_TRIALS:
-            raise InvalidInputError(f"{trials!r} trials: use a whole number from 1 to {_MAX_TRIALS}.")
+        check_trials(trials)
         with self._room.locked(study_id):
             study = self._room.store.study(study_id)
             history = self._room.history(study)
@@ -136,8 +135,7 @@ class Blind:
         Raises:
             InvalidInputError: not left, right or tie. NotFoundError: no such trial. ConflictError: answered already.
         """
-        if choice not in _CHOICES:
-            raise InvalidInputError(f"{choice!r} is no choice; use left, right or tie.")
+        check_choice(choice)
         test = self._room.store.blind(test_id)
         trial = next((t for t in self._room.store.trials(test_id) if t.index == index), None)
         if trial is None:
@@ -176,11 +174,7 @@ class Blind:
         if n < len(trials):
             said = f"{n} of {len(trials)} trials answered; the result is told at the end."
             return BlindResult(test_id, len(trials), n, 0.0, 0.0, 0.0, 1.0, False, said)
-        sides = {t.index: "left" if t.now_left else "right" for t in trials}
-        ties = sum(choice == "tie" for choice in choices.values())
-        wins = sum(choice == sides[i] for i, choice in choices.items()) + 0.5 * ties
-        low, high = wilson_interval(wins, n)
-        return BlindResult(test_id, n, n, wins, wins / n, low, high, True, _sentence(wins, n, ties, low, high))
+        return result_of(test_id, [(choices[t.index], t.now_left) for t in trials])
 
     def _choices(self, test: BlindRecord) -> dict[int, str]:
         events = self._room.store.events(test.study)
@@ -243,6 +237,37 @@ def _settings(study: StudyRecord) -> StudySettings:
     return settings_module.unattended(settings_module.from_dict(study.settings))
 
 
-def _sentence(wins: float, n: int, ties: int, low: float, high: float) -> str:
+def check_trials(trials: int) -> None:
+    """Refuse a number of trials that no test has.
+
+    Raises:
+        InvalidInputError: not a whole number from 1 to :data:`MAX_TRIALS`.
+    """
+    if isinstance(trials, bool) or not isinstance(trials, int) or not 1 <= trials <= MAX_TRIALS:
+        raise InvalidInputError(f"{trials!r} trials: use a whole number from 1 to {MAX_TRIALS}.")
+
+
+def check_choice(choice: str) -> None:
+    """Refuse an answer that no trial has.
+
+    Raises:
+        InvalidInputError: not left, right or tie.
+    """
+    if choice not in CHOICES:
+        raise InvalidInputError(f"{choice!r} is no choice; use left, right or tie.")
+
+
+def result_of(test: str, answers: Sequence[tuple[str, bool]], what: str = "it") -> BlindResult:
+    """Return the result of a test whose trials are all answered.
+
+    Args:
+        answers: choice, and whether what is tested stood left, of each trial.
+        what: is tested, for the sentence.
+    """
+    n = len(answers)
+    ties = sum(choice == "tie" for choice, _ in answers)
+    wins = sum(choice == ("left" if left else "right") for choice, left in answers) + 0.5 * ties
+    low, high = wilson_interval(wins, n)
     tied = f", {ties} {'tie' if ties == 1 else 'ties'} counted half" if ties else ""
-    return f"You preferred it {wins:g} of {n} times (95 % interval {100 * low:.0f}–{100 * high:.0f} %{tied})."
+    said = f"You preferred {what} {wins:g} of {n} times (95 % interval {100 * low:.0f}–{100 * high:.0f} %{tied})."
+    return BlindResult(test, n, n, wins, wins / n, low, high, True, said)

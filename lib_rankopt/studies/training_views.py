@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from lib_rankopt.studies.views import BlindResult
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -56,17 +58,6 @@ class TryTrial:
 
 
 @dataclass(frozen=True)
-class TryResult:
-    """How often the LoRA was preferred to the base, with Wilson's 95 % interval; ties count half."""
-
-    wins: float
-    rate: float
-    low: float
-    high: float
-    sentence: str
-
-
-@dataclass(frozen=True)
 class TryView:
     """A blind comparison of a LoRA with its base.
 
@@ -86,4 +77,4 @@ class TryView:
     trial: TryTrial | None
     answered: int
     trials: int
-    result: TryResult | None = None
+    result: BlindResult | None = None

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError, RankOptError, StoreError
-from lib_rankopt.evaluation.statistics import wilson_interval
 from lib_rankopt.hosts.base import GenerationRequest
 from lib_rankopt.store.blobs import write_atomically
 from lib_rankopt.store.records import new_id
+from lib_rankopt.studies.blind import check_choice, check_trials, result_of
 from lib_rankopt.studies.training import is_id
-from lib_rankopt.studies.training_views import TryResult, TryTrial, TryView
+from lib_rankopt.studies.training_views import TryTrial, TryView
 from lib_rankopt.studies.worker import Job, Worker
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rankopt.studies")
 
-MOST_TRIALS = 200
 MOST_WEIGHT = 2.0
-CHOICES = ("left", "right", "tie")
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,7 @@ class Tries:
             InvalidInputError: no prompts, or a number out of range. NotFoundError: no such run or LoRA. ConflictError: nothing is trained.
         """
         view = self._training.run(run_id)
-        if isinstance(trials, bool) or not isinstance(trials, int) or not 1 <= trials <= MOST_TRIALS:
-            raise InvalidInputError(f"{trials!r} trials: use a whole number from 1 to {MOST_TRIALS}.")
+        check_trials(trials)
         if not -MOST_WEIGHT <= weight <= MOST_WEIGHT:
             raise InvalidInputError(f"weight is {weight!r}; a number from -{MOST_WEIGHT:g} to {MOST_WEIGHT:g} is expected.")
         if not view.outputs:
@@ -115,7 +112,8 @@ class Tries:
         if not all(made) and error is None and not self._worker.has(f"try {one.id}"):
             self._submit(one)  # the process that made them has ended
         shown = None if following is None else TryTrial(following, one.trials[following].prompt)
-        result = _result(one) if answered == len(one.trials) else None
+        answers = [(trial.choice, trial.left) for trial in one.trials]
+        result = result_of(one.id, answers, "the LoRA") if answered == len(one.trials) else None
         state = "failed" if error else "ready" if all(made) else "making"
         return TryView(one.id, one.lora, state, error, count, 2 * len(one.trials), shown, answered, len(one.trials), result)
 
@@ -125,8 +123,7 @@ class Tries:
         Raises:
             InvalidInputError: not left, right or tie. NotFoundError: no such trial. ConflictError: answered already, or not made yet.
         """
-        if choice not in CHOICES:
-            raise InvalidInputError(f"{choice!r} is no choice; use left, right or tie.")
+        check_choice(choice)
         with self._room.files:
             one = self._read(try_id)
             trial = self._trial(one, index)
@@ -245,13 +242,3 @@ class Tries:
             return Try(**{**raw, "trials": tuple(Trial(**trial) for trial in raw["trials"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
-
-
-def _result(one: Try) -> TryResult:
-    n = len(one.trials)
-    ties = sum(trial.choice == "tie" for trial in one.trials)
-    wins = sum(trial.choice == ("left" if trial.left else "right") for trial in one.trials) + 0.5 * ties
-    low, high = wilson_interval(wins, n)
-    tied = f", {ties} {'tie' if ties == 1 else 'ties'} counted half" if ties else ""
-    said = f"You preferred the LoRA {wins:g} of {n} times (95 % interval {100 * low:.0f}–{100 * high:.0f} %{tied})."
-    return TryResult(wins, wins / n, low, high, said)

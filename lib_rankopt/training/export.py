@@ -23,7 +23,7 @@ from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.objectives.base import Objective
 
 _MIXED = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
-_CARD_SIDE = 512
+_LEAST_SIDE, _CARD_SIDE = 256, 512  # of card images
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ def export(network: LoraNetwork, weights: Sequence[Tensor], step: int, origin: O
     metadata.sidecar(path, said, family, origin.objective.activation_text, origin.objective.negative_text)
     picture = path.with_suffix(".png")
     if card is not None and not picture.exists():
-        side = min(_CARD_SIDE, max(card.size) * max(1, 256 // max(card.size)))
-        shown = card.resize((side * card.width // max(card.size), side * card.height // max(card.size)), Image.Resampling.LANCZOS)
+        factor = max(1, _LEAST_SIDE // max(card.size))
+        shown = card.resize((card.width * factor, card.height * factor), Image.Resampling.LANCZOS)
+        shown.thumbnail((_CARD_SIDE, _CARD_SIDE), Image.Resampling.LANCZOS)
         write_file(picture, lambda opened: shown.save(opened, "PNG"))
     return path
 

@@ -136,8 +136,13 @@ class RunFolder:
             ConflictError: another trainer works on it.
         """
         with (self.path / "trainer.lock").open("a") as file:
-            if not try_lock(file):
-                raise ConflictError(f"{self.path}: another trainer works on this run.")
+            # who looks whether it is claimed holds the lock for a moment
+            for attempt in range(5):
+                if try_lock(file):
+                    break
+                if attempt == 4:
+                    raise ConflictError(f"{self.path}: another trainer works on this run.")
+                time.sleep(0.05)
             yield
 
     @property

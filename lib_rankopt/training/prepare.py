@@ -28,13 +28,13 @@ def prepare(
     sizes = [bucket(item.images[0].width, item.images[0].height, resolution) for item in items]
     sides = (False, True) if flip else (False,)
     needed = {(i.sha256, size, side): i for item, size in zip(items, sizes, strict=True) for i in item.images for side in sides}
+    own = list(needed)[processes.rank :: processes.count]
     found = {}
-    own = [key for number, key in enumerate(needed) if number % processes.count == processes.rank]
-    for keys in (own, [] if processes.count == 1 else needed):
-        for number, (sha, size, side) in enumerate(keys):
-            if number % 20 == 0 and keys is own:
-                say(f"encoding images, {number} of {len(own)}")
-            found[sha, size, side] = latents.get(model, needed[sha, size, side], size, side)
-        processes.wait()
+    for number, (sha, size, side) in enumerate(own):
+        if number % 20 == 0:
+            say(f"encoding images, {number} of {len(own)}")
+        found[sha, size, side] = latents.get(model, needed[sha, size, side], size, side)
+    processes.wait()  # those of the others are in the cache now
+    found.update((key, latents.get(model, image, *key[1:])) for key, image in needed.items() if key not in found)
     texts = encode_texts(model, [(item.prompt, size) for item, size in zip(items, sizes, strict=True)])
     return Material(items, sizes, found, texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from lib_rankopt.training.alarms import Watch
 from lib_rankopt.training.batches import Material
 from lib_rankopt.training.config import TrainingConfig
 from lib_rankopt.training.data.examples import split
-from lib_rankopt.training.data.records import Feedback, Split
+from lib_rankopt.training.data.records import Example, Feedback
 from lib_rankopt.training.export import Origin, export, gain
 from lib_rankopt.training.folder import RunFolder, RunStatus, write_file
 from lib_rankopt.training.loop import Trainer
@@ -88,6 +88,9 @@ class Run:
         except RankOptError as error:
             self._fail(error)
             raise
+        finally:
+            if self._board is not None:
+                self._board.close()  # it writes in a thread, minutes later
         return self.status
 
     def _all(self, device: torch.device) -> None:
@@ -99,7 +102,8 @@ class Run:
         held = tuple(dict.fromkeys(pair.prompt for pair in (*parts.held_out_pairs, *parts.held_out)))
         self._say(stage="reading data", summary=parts.summary, counts=parts.counts, prompts=held[:_OFFERED])
         model = loading.load(self.base, device, _dtype(self.config, device))
-        training, held_out = (self._material(model, items, flip, identity) for items, flip in self._wanted(parts))
+        training = self._material(model, parts.training, self.config.flip, identity)
+        held_out = self._material(model, parts.held_out_pairs, False, identity)
         sheets = self._sheets(model, tuple(dict.fromkeys((*held, *(item.prompt for item in parts.training)))))
         model = without_encoders(model)
         if self.config.gradient_checkpointing:
@@ -117,13 +121,8 @@ class Run:
         origin = Origin(self.config, self.objective, self.base, identity, parts, started, per_update)
         self._loop(trainer, held_out, origin, sheets)
 
-    def _wanted(self, parts: Split) -> tuple[tuple[Any, bool], ...]:
-        own = [
-            [replace(i, prompt=self.objective.prompt(i.prompt, i.label)) for i in some] for some in (parts.training, parts.held_out_pairs)
-        ]
-        return (own[0], self.config.flip), (own[1], False)
-
-    def _material(self, model: StableDiffusion, items: Any, flip: bool, identity: str) -> Material:
+    def _material(self, model: StableDiffusion, examples: Sequence[Example], flip: bool, identity: str) -> Material:
+        items = [replace(one, prompt=self.objective.prompt(one.prompt, one.label)) for one in examples]
         wanted = self.config.resolution or model.config.image_size
         say: Callable[[str], None] = lambda text: self._say(stage=text)  # noqa: E731
         return prepare(model, items, LatentCache(self.cache, identity), wanted, flip, self.processes, say)
@@ -137,7 +136,10 @@ class Run:
 
     def _loop(self, trainer: Trainer, held_out: Material, origin: Origin, sheets: SampleSheets | None) -> None:
         # of what was trained before a pause or a kill, the metrics tell
-        accuracies = [line["implicit_accuracy"] for line in self.folder.metrics() if line.get("validation")]
+        before = [line for line in self.folder.metrics() if line["step"] <= trainer.step]
+        for line in before:
+            self._watch.look(line)  # what it raised then is among the alarms
+        accuracies = [line["implicit_accuracy"] for line in before if line.get("validation")]
         latest, best = accuracies[-1] if accuracies else 0.0, max(accuracies, default=0.0)
         begun, first, said = time.monotonic(), trainer.step, 0.0
         while trainer.step < self.config.steps:
@@ -160,10 +162,11 @@ class Run:
                 said = now
                 self._say(step=step, eta_seconds=(now - begun) / (step - first) * (self.config.steps - step))
             if _due(self.config.save_every, step, over):
-                self._keep(trainer)
                 better = latest >= best  # without validations all are 0, and the newest is the best
                 best = max(best, latest)
+                # before the checkpoint: a run that goes on from that does not write this file again
                 self._export(trainer, origin, card, better)
+                self._keep(trainer)
         self._say(state="finished", stage="", eta_seconds=0.0)
 
     def _sample(self, trainer: Trainer, sheets: SampleSheets | None) -> Image.Image | None:

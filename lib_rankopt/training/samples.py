@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lib_rankopt.diffusion import decode
 from lib_rankopt.diffusion.conditioning import encode_prompts
-from lib_rankopt.diffusion.denoiser import CFGDenoiser, Conditioning, Denoiser
+from lib_rankopt.diffusion.denoiser import CFGDenoiser, Denoiser
 from lib_rankopt.diffusion.loading import StableDiffusion
 from lib_rankopt.diffusion.noise import start_noise
 from lib_rankopt.diffusion.samplers import plan
@@ -37,10 +37,10 @@ class SampleSheets:
     def __init__(self, model: StableDiffusion, prompts: Sequence[str], negative: str, size: Size, seed: int) -> None:
         self.prompts = tuple(prompts)
         self._vae = model.vae
-        self._told = [self._encoded(model, prompt, negative, size) for prompt in self.prompts]
+        self._told = [encode_prompts(model, prompt, negative, size) for prompt in self.prompts]
         shape = (model.config.latent_channels, size[1] // model.config.downscale, size[0] // model.config.downscale)
-        self._noise = start_noise([seed + number for number in range(len(self.prompts))], shape)
         self._seeds = [seed + number for number in range(len(self.prompts))]
+        self._noise = start_noise(self._seeds, shape)
         self._plain: list[Image.Image] | None = None
         self._vae.cpu()
 
@@ -57,11 +57,6 @@ class SampleSheets:
                 columns.append(self._pictures(network.model))
         self._plain = columns[0]
         return _sheet(columns), columns[-1][0]
-
-    @staticmethod
-    def _encoded(model: StableDiffusion, prompt: str, negative: str, size: Size) -> tuple[Conditioning, Conditioning]:
-        made = encode_prompts(model, prompt, negative, size)
-        return made[0], made[1]
 
     @torch.inference_mode()
     def _pictures(self, model: StableDiffusion) -> list[Image.Image]:

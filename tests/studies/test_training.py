@@ -17,7 +17,7 @@ from lib_rankopt.store.records import new_id
 from lib_rankopt.studies.service import StudyService
 from lib_rankopt.training.config import TrainingConfig
 from lib_rankopt.training.folder import RunFolder
-from tests.studies.trained import SMALL, TrainerHost, calls, ended, finished_run, pairs, stub, until
+from tests.studies.trained import SMALL, TrainerHost, calls, ended, finished_run, pairs, services, stub, until
 
 posix = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the stand-in for the trainer is a shell script")
 
@@ -29,17 +29,10 @@ def host(tmp_path: Path) -> TrainerHost:
 
 @pytest.fixture
 def opener(tmp_path: Path, host: TrainerHost) -> Iterator[Callable[[], StudyService]]:
-    made: list[StudyService] = []
-
-    def make() -> StudyService:
-        made.append(StudyService(tmp_path / "data", host))
-        return made[-1]
-
-    yield make
-    (tmp_path / "stub").mkdir(exist_ok=True)
-    (tmp_path / "stub" / "go").touch()
-    for service in made:
-        service.close()
+    with services(tmp_path / "data", host) as make:
+        yield make
+        (tmp_path / "stub").mkdir(exist_ok=True)
+        (tmp_path / "stub" / "go").touch()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from lib_rankopt.studies.service import StudyService
 from lib_rankopt.studies.training_views import TryView
 from lib_rankopt.studies.views import to_json
 from tests.studies.fakes import picture
-from tests.studies.trained import TrainerHost, finished_run, until
+from tests.studies.trained import TrainerHost, finished_run, services, until
 
 LORA = "taste-dpo-0010"
 
@@ -38,16 +38,9 @@ def host(tmp_path: Path) -> TrainerHost:
 
 @pytest.fixture
 def opener(tmp_path: Path, host: TrainerHost) -> Iterator[Callable[[], StudyService]]:
-    made: list[StudyService] = []
-
-    def make() -> StudyService:
-        made.append(StudyService(tmp_path / "data", host))
-        return made[-1]
-
-    yield make
-    host.gate.set()
-    for service in made:
-        service.close()
+    with services(tmp_path / "data", host) as make:
+        yield make
+        host.gate.set()
 
 
 @pytest.fixture

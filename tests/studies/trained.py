@@ -64,6 +64,20 @@ class TrainerHost(FakeHost):
         self.found += 1
 
 
+@contextlib.contextmanager
+def services(folder: Path, host: TrainerHost) -> Iterator[Callable[[], StudyService]]:
+    """Lend what opens services on a folder; all are closed at the end."""
+    made: list[StudyService] = []
+
+    def make() -> StudyService:
+        made.append(StudyService(folder, host))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()
+
+
 def pairs(folder: Path, prompts: int = 4) -> Path:
     """A file of pairs, one under each prompt: bright pictures are better."""
     folder.mkdir(parents=True, exist_ok=True)

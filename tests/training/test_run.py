@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from lib_rankopt.cli import main
 from lib_rankopt.diffusion import loading
@@ -27,6 +26,7 @@ from lib_rankopt.training.lora import check
 from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.order import Order
 from lib_rankopt.training.precompute import bucket, without_encoders
+from tests.studies.trained import pairs
 
 SIZE = (64, 64)
 
@@ -203,17 +203,6 @@ def test_configurations_say_what_is_wrong(values: dict[str, object], word: str) 
 def test_what_is_named_counts_more_than_the_preset() -> None:
     found = from_dict({"preset": "8gb", "batch_size": 5})
     assert (found.batch_size, found.accumulation, found.gradient_checkpointing) == (5, 8, True)
-
-
-def pairs(folder: Path, prompts: int = 4) -> Path:
-    rows = []
-    for i in range(prompts):
-        for kind, shade in (("win", 250), ("lose", 20)):
-            Image.new("RGB", (64, 64), (shade, shade - i, shade)).save(folder / f"{i}-{kind}.png")
-        rows.append({"win": f"{i}-win.png", "lose": f"{i}-lose.png", "prompt": f"a {('fox', 'cat', 'dog', 'car')[i % 4]}"})
-    path = folder / "pairs.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return path
 
 
 def test_the_command_trains_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -149,12 +149,16 @@ class Board:
     """Stands for TensorBoard's writer."""
 
     def __init__(self) -> None:
+        self.closed = False
         self.scalars: list[tuple[str, int]] = []
         self.images: list[tuple[str, int, tuple[int, ...]]] = []
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         assert isinstance(value, float)
         self.scalars.append((name, step))
+
+    def close(self) -> None:
+        self.closed = True
 
     def add_image(self, name: str, pixels: np.ndarray, step: int, dataformats: str) -> None:
         assert dataformats == "HWC"
@@ -170,6 +174,7 @@ def test_metrics_and_samples_go_to_tensorboard(tmp_path: Path, monkeypatch: pyte
     assert where == [run.path]
     assert {("training/loss", 1), ("training/loss", 2), ("validation/implicit_accuracy", 2)} <= set(board.scalars)
     assert board.images == [("samples", step, (SIDE, 3 * SIDE, 3)) for step in (1, 2)]
+    assert board.closed
 
 
 def test_tensorboard_files_are_written(tmp_path: Path) -> None:

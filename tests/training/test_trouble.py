@@ -18,6 +18,7 @@ from lib_rankopt.training.alarms import Watch
 from lib_rankopt.training.config import from_dict
 from lib_rankopt.training.data import files
 from lib_rankopt.training.folder import RunFolder, RunStatus
+from lib_rankopt.training.lora import output as output_module
 from lib_rankopt.training.run import Run
 from tests.studies.trained import SMALL, pairs
 
@@ -34,9 +35,9 @@ def train(run: RunFolder) -> RunStatus:
     return Run(run, checkpoint_path(), files.read(pairs(home / "pictures")), home / "loras", home / "cache").start(CPU)
 
 
-def full_from(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def full_from(monkeypatch: pytest.MonkeyPatch, name: str, module: Any = folder_module) -> None:
     """A disk that fills up while the file of that name is written, with half of it there."""
-    original = folder_module.write_atomically
+    original = module.write_atomically
 
     def write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
         def cut(opened: IO[bytes]) -> None:
@@ -45,7 +46,7 @@ def full_from(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
         original(path, cut if path.name == name else fill)
 
-    monkeypatch.setattr(folder_module, "write_atomically", write)
+    monkeypatch.setattr(module, "write_atomically", write)
 
 
 # -- a full disk
@@ -66,6 +67,26 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before(tmp_path: Path) -> No
     states = [file.read(one.path.parent / "loras" / "lora-dpo-0003.safetensors")[0] for one in (whole, run)]
     assert file.data_hash(states[0]) == file.data_hash(states[1])
     assert run.metrics() == whole.metrics()
+
+
+def test_a_file_that_could_not_be_written_is_written_by_the_run_that_goes_on(tmp_path: Path) -> None:
+    """No checkpoint says that an update is done whose file is not there."""
+    run = run_of(tmp_path / "full")
+    with pytest.MonkeyPatch.context() as patch:
+        full_from(patch, "lora-dpo-0003.safetensors", output_module)
+        with pytest.raises(StoreError, match="the disk is full"):
+            train(run)
+    assert run.status().state == "failed"
+    assert [Path(path).name for path in train(run).outputs][-1] == "lora-dpo-0003.safetensors"
+
+
+def test_an_alarm_is_not_raised_again_by_the_run_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(tmp_path, steps=4)
+    monkeypatch.setattr(Watch, "_update", lambda _self, line: iter([("always", f"at {line['step']}")]))
+    monkeypatch.setattr(RunFolder, "command", lambda self: "pause" if self.metrics() and self.metrics()[-1]["step"] == 2 else "run")
+    assert train(run).state == "paused"
+    monkeypatch.setattr(RunFolder, "command", lambda _self: "run")
+    assert [said for said in train(run).alarms if said.startswith("Step")] == ["Step 1: at 1"]
 
 
 @pytest.mark.parametrize("name", ["step-000001.pt", "status.json"])
