@@ -182,7 +182,7 @@ class Format(ABC):
         """Read a file or folder.
 
         Args:
-            after: leave out the rows up to and with this ``done``; how an interrupted import goes on. Skipping must be cheaper than reading.
+            after: leave out the rows up to and with this ``done``: an interrupted import goes on. Skipping is cheaper than reading.
 
         Raises:
             InvalidInputError: ``path`` is missing or not of this format at all, before the first row. MissingDependencyError.

@@ -1,4 +1,4 @@
-"""CSV, JSON and JSON lines from strangers, as streams: other encodings, stray quotes, marks at the beginning, files cut off in the middle."""
+"""CSV, JSON and JSON lines from strangers, as streams: other encodings, stray quotes, marks at the beginning."""
 
 from __future__ import annotations
 
