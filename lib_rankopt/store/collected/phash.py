@@ -102,7 +102,8 @@ def _count(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     words = words - ((words >> u(1)) & u(0x5555555555555555))
     words = (words & u(0x3333333333333333)) + ((words >> u(2)) & u(0x3333333333333333))
     words = (words + (words >> u(4))) & u(0x0F0F0F0F0F0F0F0F)
-    return (words * u(0x0101010101010101)) >> u(56)
+    total: NDArray[np.uint64] = (words * u(0x0101010101010101)) >> u(56)
+    return total
 
 
 def _joined(group: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
