@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lib_rankopt.errors import NotFoundError, RankOptError
+from lib_rankopt.errors import NotFoundError, RankOptError, StoreError
 from lib_rankopt.scorers.prompts import without_tags
 from lib_rankopt.store.collected.dataset import StoreDataset, StoredImage
 from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS
-from lib_rankopt.training.data.images import training_image
+from lib_rankopt.store.collected.files import pixels_of
+from lib_rankopt.store.formats.files import read as read_file
 from lib_rankopt.training.data.records import Feedback, LabelledImage, RankedImages, TrainingImage
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _training_image(entry: ImageEntry) -> TrainingImage:
     """The record of an image's file; one that has not changed since it was looked at is not read again.
 
     Raises:
-        NotFoundError: there is no file. InvalidInputError: it cannot be read.
+        NotFoundError: there is no file. StoreError: it cannot be read, or holds another image than the feedback is about.
     """
     if not isinstance(entry, StoredImage) or entry.file is None:
         raise NotFoundError(f"{entry.key}: there is no file of this image, only its name.")
@@ -113,4 +114,7 @@ def _training_image(entry: ImageEntry) -> TrainingImage:
             raise NotFoundError(f"{entry.file}: there is no such image") from error
         if (about.st_size, round(about.st_mtime, 3)) == entry.stamp:
             return TrainingImage(entry.sha256, entry.file, entry.width, entry.height, model)
-    return training_image(entry.file, model)
+    content, _, width, height = pixels_of(read_file(entry.file), entry.file)
+    if entry.sha256 not in (None, content):
+        raise StoreError(f"{entry.file} holds another image than the one that the feedback is about.")
+    return TrainingImage(content, entry.file, width, height, model)
