@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # name → module and class; imported when asked for, as some need packages that not everybody has
 _FORMATS: Mapping[str, tuple[str, str]] = {
     "jsonl": ("metadata_jsonl", "MetadataJsonl"),
+    "kto": ("kto_csv", "DiffusionKto"),
 }
 
 
