@@ -132,7 +132,7 @@ def line(name: str, taken: tuple[float, float], base: tuple[float, float], goal:
 def intake(store: Store, collection: int, data: Made, label: str, bare: float) -> None:
     """Time the batches' way into the store, without making them, and the growth of memory."""
     taken, first_peak = 0.0, 0.0
-    rows = done = 0
+    rows = 0
     mark = time.perf_counter()
     rounds = list(range(0, data.images if data.order == "random" else 0, BATCH)) + list(range(0, max(data.images, data.feedback), BATCH))
     for at, (images, answers) in enumerate(data.batches()):
@@ -141,8 +141,7 @@ def intake(store: Store, collection: int, data: Made, label: str, bare: float) -
         taken += time.perf_counter() - begin
         # one row of a csv is one image and one answer, or one of them
         rows += max(len(images), len(answers))
-        done += 1
-        if done == max(1, len(rounds) // 10):
+        if at + 1 == max(1, len(rounds) // 10):
             first_peak = peak_mib()
         if time.perf_counter() - mark > 60:
             mark = time.perf_counter()

@@ -99,8 +99,9 @@ CREATE TABLE collected_feedback (
     prompt BIGINT, rater BIGINT NOT NULL, source VARCHAR(32) NOT NULL, token {bytes} NOT NULL, latency_ms BIGINT, retracts BIGINT,
     created_at BIGINT NOT NULL, about TEXT, CONSTRAINT one_feedback_per_token UNIQUE (collection, token)
 );
-CREATE INDEX collected_feedback_by_image ON collected_feedback (collection, kind, image);
-CREATE INDEX collected_feedback_by_other ON collected_feedback (collection, other) WHERE other IS NOT NULL;
+CREATE INDEX collected_feedback_by_number ON collected_feedback (collection, number);
+CREATE INDEX collected_feedback_by_image ON collected_feedback (collection, kind, image, rater);
+CREATE INDEX collected_feedback_by_other ON collected_feedback (collection, other, rater) WHERE other IS NOT NULL;
 CREATE INDEX collected_feedback_by_rater ON collected_feedback (collection, rater, number);
 CREATE UNIQUE INDEX one_retraction_per_feedback ON collected_feedback (retracts) WHERE retracts IS NOT NULL;
 CREATE TABLE ranked_images (image BIGINT NOT NULL, feedback BIGINT NOT NULL, PRIMARY KEY (image, feedback)){rowless};

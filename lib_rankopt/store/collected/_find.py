@@ -33,11 +33,11 @@ Stream = Callable[[int, int], Sequence[int]]
 """(after, limit) → ascending numbers above ``after``; fewer than ``limit`` where there are no more."""
 
 
-def numbers(connection: Connection, query: ImageQuery) -> list[int]:
+def numbers(connection: Connection, query: ImageQuery, found_texts: _search.Found) -> list[int]:
     """Return the numbers of the images of a page."""
     limit, after = min(max(query.limit, 1), MOST), bounded(query.after)
     try:
-        plan = _Plan(connection, query)
+        plan = _Plan(connection, query, found_texts)
     except LookupError:
         return []
     found: list[int] = []
@@ -73,7 +73,7 @@ class _Lead:
 class _Plan:
     """How a query is answered. Raises: LookupError where nothing can fit."""
 
-    def __init__(self, connection: Connection, query: ImageQuery) -> None:
+    def __init__(self, connection: Connection, query: ImageQuery, found_texts: _search.Found) -> None:
         self._connection, self._query = connection, query
         self._rater: int | None = None
         if query.rater:
@@ -85,7 +85,7 @@ class _Plan:
         self._collections = [only] if only is not None else [int(n) for n in connection.execute(every).scalars()]
         self._tally = _tallies(connection, only, query)
         self._wanted = _rows.clean(query.prompt)
-        self._texts = _search.rare(connection, self._wanted) if self._wanted else None
+        self._texts = _search.rare(connection, self._wanted, found_texts) if self._wanted else None
         lead = min(self._leads(), key=lambda one: one.count)
         self.streams = lead.streams()
         self._led_by = lead.name
@@ -174,7 +174,7 @@ class _Plan:
         return [self._column(_unrated.c.image, _unrated.c.collection == collection) for collection in self._collections]
 
     def _by_kinds(self, kinds: Sequence[str]) -> list[Stream]:
-        mine = [] if self._rater is None else [_feedback.c.rater == self._rater]
+        mine = _rated.said_by(self._rater)
         found = []
         for collection in self._collections:
             here = _feedback.c.collection == collection
@@ -263,7 +263,7 @@ class _Plan:
             found.append(prompt == bounded(query.prompt_number))
         if self._wanted and led_by != "text":
             text = select(schema.prompts.c.text).where(schema.prompts.c.number == _images.c.prompt).scalar_subquery()
-            found.append(_search.contains(text, self._wanted))
+            found.append(_search.contains(self._connection, text, self._wanted))
         return found
 
 

@@ -27,6 +27,11 @@ def stands() -> Any:
     return ~exists(select(back.c.number).where(back.c.retracts == _feedback.c.number))
 
 
+def said_by(rater: int | None) -> list[Any]:
+    """Condition: feedback is of one rater; written so that it does not choose the index, as a rater may have said millions of things."""
+    return [] if rater is None else [_feedback.c.rater + 0 == rater]
+
+
 @dataclass(frozen=True)
 class Said:
     """What stands of what was said about an image."""
@@ -51,7 +56,7 @@ def said(
     comparisons: bool = True,
 ) -> dict[int, Said]:
     """Return what was said about images of one collection, by anybody or one rater; images without anything are left out."""
-    own = [_feedback.c.collection == collection, stands()] + ([] if rater is None else [_feedback.c.rater == rater])
+    own = [_feedback.c.collection == collection, stands(), *said_by(rater)]
     liked: set[int] = set()
     disliked: set[int] = set()
     compared: set[int] = set()

@@ -15,6 +15,7 @@ from lib_rankopt.store.collected._checks import bounded, check_facts, fits
 from lib_rankopt.store.collected.records import CollectedImage, FileFacts, ImageQuery
 
 if TYPE_CHECKING:
+    from lib_rankopt.store.collected._search import Found
     from lib_rankopt.store.database import Database
 
 _images, _prompts = schema.collected_images, schema.prompts
@@ -30,6 +31,7 @@ class ImagesPart:
     """Images by number, key, hash and condition."""
 
     _db: Database
+    _found_texts: Found
 
     def image(self, number: int) -> CollectedImage:
         found = self.images_by_number([number])
@@ -61,7 +63,7 @@ class ImagesPart:
     def page(self, query: ImageQuery) -> list[CollectedImage]:
         with self._db.read() as connection:
             found: list[CollectedImage] = []
-            for some in _bulk.pieces(_find.numbers(connection, query)):
+            for some in _bulk.pieces(_find.numbers(connection, query, self._found_texts)):
                 rows = connection.execute(with_prompts().where(_images.c.number.in_(some)).order_by(_images.c.number))
                 found += [_rows.image_of(row) for row in rows]
             return found

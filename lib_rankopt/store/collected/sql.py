@@ -13,6 +13,7 @@ from lib_rankopt.store import schema
 from lib_rankopt.store.collected import _bulk, _rows
 from lib_rankopt.store.collected._checks import bounded, check_collection, check_new, fits
 from lib_rankopt.store.collected._intake import Intake, check_batch
+from lib_rankopt.store.collected._search import Found
 from lib_rankopt.store.collected._sql_feedback import FeedbackPart
 from lib_rankopt.store.collected._sql_images import ImagesPart
 from lib_rankopt.store.collected._sql_ratings import RatingsPart
@@ -30,6 +31,7 @@ class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._found_texts = Found()
 
     # -- collections
     def create(self, draft: Collection) -> Collection:
