@@ -191,7 +191,7 @@ class _Plan:
         first = 0
         if self._query.collection is not None:
             own = [
-                select(func.min(_images.c.number)).where(_images.c.collection == self._query.collection, _images.c.state == state)
+                select(func.min(_images.c.number)).where(_images.c.collection == self._collections[0], _images.c.state == state)
                 for state in ("unseen", "here", "gone", "changed", "removed")
             ]
             first = min((n for n in (self._connection.execute(query).scalar() for query in own) if n is not None), default=0)
