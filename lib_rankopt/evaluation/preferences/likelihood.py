@@ -2,12 +2,13 @@
 
 Strengths s are natural log-odds: P(i is preferred to j) = 1 / (1 + exp(s_j − s_i)).
 
-* Pairs: R. A. Bradley and M. E. Terry, "Rank analysis of incomplete block designs", Biometrika 39 (1952). A tie counts as half a win each way.
+* Pairs: R. A. Bradley and M. E. Terry, "Rank analysis of incomplete block designs", Biometrika 39 (1952). A tie counts as half a win
+  each way.
 * Rankings: R. L. Plackett, "The analysis of permutations", Applied Statistics 24 (1975): the best is drawn with probability
   exp(s_i) / Σ exp(s_j) over all shown, the next from the rest, and so on. Inside a tier of t images the order is not known. The sum over
   its t! orders is approximated by B. Efron, "The efficiency of Cox's likelihood function for censored data", JASA 72 (1977): the j-th draw
-  (j = 0 … t−1) divides by Σ_shown exp(s) − (j/t)·Σ_tier exp(s). It is concave, and its gradient is exact where a tier's strengths are equal.
-  The last tier adds nothing: all its orders together have probability 1.
+  (j = 0 … t−1) divides by Σ_left exp(s) − (j/t)·Σ_tier exp(s). That is concave, and its gradient is exact where the strengths of a tier
+  are equal. The last tier adds nothing: all its orders together have probability 1.
 * A like is a win, a dislike a loss, against a virtual average image whose strength is fixed at 0 (the prior's mean).
 
 Each piece keeps float64 work to blocks of about a million entries.
@@ -170,7 +171,9 @@ class RankingPiece:
         weight: ``[R]``.
     """
 
-    def __init__(self, n: int, items: Integers, tier_start: Integers, tier_size: Integers, ordered: NDArray[np.bool_], weight: Array) -> None:
+    def __init__(
+        self, n: int, items: Integers, tier_start: Integers, tier_size: Integers, ordered: NDArray[np.bool_], weight: Array
+    ) -> None:
         m = items.shape[1]
         small = np.int16 if m < 2**15 else np.int32
         self._n, self._items, self._weight = n, items, weight
@@ -243,5 +246,4 @@ class RankingPiece:
 
     def _gather(self, x: Array) -> Array:
         """Weighted sum by image."""
-        summed: Array = np.bincount(self._items.ravel(), (x * self._weight[:, None]).ravel(), minlength=self._n)
-        return summed
+        return np.bincount(self._items.ravel(), (x * self._weight[:, None]).ravel(), minlength=self._n).astype(np.float64)

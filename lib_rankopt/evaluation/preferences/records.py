@@ -75,7 +75,9 @@ class Comparisons:
 
 
 class Builder:
-    """Collects answers. A weight of 0 adds nothing; one that is negative or beyond a million is refused, as is an image compared with itself."""
+    """Collects answers, at 12 bytes a pair. A weight of 0 adds nothing; one below 0 or beyond a million is an InvalidInputError, and so is
+    an image compared with itself.
+    """
 
     def __init__(self) -> None:
         self._empty()
@@ -113,8 +115,9 @@ class Builder:
         if same.size:
             raise InvalidInputError(f"Pair {same[0]} of the array compares image {first[same[0]]} with itself.")
         kept = weight > 0
-        for column, values in zip(self._wins, (first, second, weight), strict=True):
-            column.frombytes(np.ascontiguousarray(values[kept]).tobytes())
+        self._wins[0].frombytes(first[kept].tobytes())
+        self._wins[1].frombytes(second[kept].tobytes())
+        self._wins[2].frombytes(weight[kept].tobytes())
 
     def ranking(self, tiers: Tiers, weight: float = 1.0) -> None:
         """Add a ranking: tiers of images, best first; the last may be unordered, empty ones are skipped.
@@ -165,7 +168,10 @@ class Builder:
             raise InvalidInputError(f"An answer names image {highest - 1}, but there are only {n} images (numbered from 0).")
         wins, ties = _frozen_pairs(self._wins), _frozen_pairs(self._ties)
         rankings = Rankings(
-            _frozen(self._items, np.int32), _frozen(self._tiers, np.int64), _frozen(self._starts, np.int64), _frozen(self._weights, np.float32)
+            items=_frozen(self._items, np.int32),
+            tiers=_frozen(self._tiers, np.int64),
+            starts=_frozen(self._starts, np.int64),
+            weight=_frozen(self._weights, np.float32),
         )
         likes, dislikes = _label_counts(self._liked, n), _label_counts(self._disliked, n)
         self._empty()  # the arrays now belong to the record
@@ -239,8 +245,7 @@ def _highest(column: array[int]) -> int:
 
 
 def _label_counts(columns: tuple[array[int], array[float]], n: int) -> NDArray[np.float64]:
-    counts: NDArray[np.float64] = np.bincount(_frozen(columns[0], np.int32), _frozen(columns[1], np.float32), minlength=n)
-    return counts
+    return np.bincount(_frozen(columns[0], np.int32), _frozen(columns[1], np.float32), minlength=n).astype(np.float64)
 
 
 def _games(n: int, wins: Pairs, ties: Pairs, rankings: Rankings) -> NDArray[np.float64]:

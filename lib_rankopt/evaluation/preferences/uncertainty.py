@@ -101,7 +101,8 @@ def _invert(diagonal: Array, graph: _Graph, component: Integers, exact: NDArray[
             block[:, np.arange(size), np.arange(size)] = diagonal[images]
             counts = edge_first[group + 1] - edge_first[group]
             slot = np.repeat(np.arange(len(group)), counts)
-            chosen = edge_order[np.repeat(edge_first[group] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())]
+            skipped = edge_first[group] - np.concatenate([[0], np.cumsum(counts)[:-1]])
+            chosen = edge_order[np.repeat(skipped, counts) + np.arange(counts.sum())]
             i, j = local[graph.a[chosen]], local[graph.b[chosen]]
             block[slot, i, j] = block[slot, j, i] = -graph.value[chosen]
             variance[images] = np.diagonal(np.linalg.inv(block), axis1=1, axis2=2)
@@ -111,7 +112,7 @@ def _propagate(diagonal: Array, graph: _Graph) -> Array:
     """Variances by belief propagation; both messages of an edge are kept, in float64."""
     n = len(diagonal)
     to_b, to_a = np.zeros(len(graph.a)), np.zeros(len(graph.a))
-    rest = diagonal.copy()  # H_ii less all that flows in
+    rest: Array = diagonal.copy()  # H_ii less all that flows in
     for _ in range(_SWEEPS):
         inflow = np.zeros(n)
         for part in slices(len(graph.a)):
@@ -119,9 +120,10 @@ def _propagate(diagonal: Array, graph: _Graph) -> Array:
             new_b, new_a = square / (rest[a] + to_a[part]), square / (rest[b] + to_b[part])
             to_b[part], to_a[part] = new_b, new_a
             inflow += np.bincount(b, new_b, n) + np.bincount(a, new_a, n)
-        now = diagonal - inflow
+        now: Array = diagonal - inflow
         settled = float(np.max(1.0 - now / rest)) <= _SETTLED
         rest = now
         if settled:
             break
-    return 1.0 / rest
+    variance: Array = 1.0 / rest
+    return variance
