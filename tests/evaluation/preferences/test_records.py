@@ -101,6 +101,16 @@ def test_unusable_answers_are_refused_and_leave_nothing(method: str, arguments: 
     assert (found.n, len(found.wins), len(found.ties), len(found.rankings)) == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize(("method", "arguments"), [("win", (0, 1.5)), ("like", (0.5,)), ("ranking", ([[0], [1], ["2"]],))])
+def test_other_types_leave_nothing(method: str, arguments: tuple[Any, ...]) -> None:
+    builder = Builder()
+    with pytest.raises(TypeError):
+        getattr(builder, method)(*arguments)
+    builder.win(0, 1)
+    found = builder.finish(2)
+    assert (len(found.wins.first), len(found.wins.second), len(found.rankings.items)) == (1, 1, 0)
+
+
 def test_too_few_images_lose_nothing() -> None:
     builder = Builder()
     builder.win(0, 5)
