@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 _FORMATS: Mapping[str, tuple[str, str]] = {
     "jsonl": ("metadata_jsonl", "MetadataJsonl"),
     "kto": ("kto_csv", "DiffusionKto"),
+    "hpd1": ("hpd1", "Hpd1"),
+    "hpd2": ("hpd2", "Hpd2"),
+    "imagereward": ("imagereward", "ImageReward"),
+    "pickapic": ("pickapic", "PickAPic"),
+    "pickapic-rankings": ("pickapic_rankings", "PickAPicRankings"),
+    "image-ranker": ("image_ranker", "ImageRanker"),
 }
 
 
