@@ -11,7 +11,8 @@ from lib_rankopt.errors import InvalidInputError, MissingDependencyError
 if TYPE_CHECKING:
     from types import ModuleType
 
-_PIECE = 16 << 20  # bytes that are decoded at once, about
+_BUFFER = 1 << 20
+_PIECE = 8 << 20  # bytes that are decoded at once, about
 _MOST_ROWS = 4096
 _LONGEST_NAME = 64 << 20  # of the texts in a footer; what has more is damaged
 
@@ -45,9 +46,9 @@ class Parquet:
         self._arrow = arrow()
         self.path = path
         try:
-            # mapped: read otherwise, whole column chunks (hundreds of MB of JPEGs) would be in memory at once, whatever the buffer
+            # with a buffer and nothing fetched before, a page is in memory at a time; else whole column chunks, hundreds of MB of JPEGs
             self._file = self._arrow.parquet.ParquetFile(
-                path, memory_map=True, pre_buffer=False, thrift_string_size_limit=_LONGEST_NAME, page_checksum_verification=True
+                path, buffer_size=_BUFFER, pre_buffer=False, thrift_string_size_limit=_LONGEST_NAME, page_checksum_verification=True
             )
             meta = self._file.metadata
             self.columns = {field.name: str(field.type) for field in self._file.schema_arrow}

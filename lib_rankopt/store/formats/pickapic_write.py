@@ -270,7 +270,9 @@ class _Shards:
         name = f"{self.choices.split}-{self._shard:05d}.parquet"
         opened = self.stack.enter_context(ExitStack())  # a shard that is not finished goes with everything else
         file = opened.enter_context(whole_file(self.path / name))
-        self._writer = opened.enter_context(arrow().parquet.ParquetWriter(file, schema, compression="snappy", use_dictionary=_REPEATED))
+        # pages of a few images each: a page is what a reader must hold at once
+        made = arrow().parquet.ParquetWriter(file, schema, compression="snappy", use_dictionary=_REPEATED, write_batch_size=8)
+        self._writer = opened.enter_context(made)
         self.report.wrote(name)
         return opened
 
