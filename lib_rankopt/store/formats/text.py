@@ -252,12 +252,14 @@ def word(row: Mapping[str, Any], name: str, default: str = "") -> str:
         return default
     if not isinstance(value, str):
         raise InvalidInputError(f"{name} is {str(value)[:80]!r}, no text")
-    return value if value.isascii() else clean(value)
+    return clean(value)
 
 
 def clean(text: str) -> str:
-    """Return a text without halves of surrogate pairs, which JSON can write and no database takes."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """Return a text without halves of surrogate pairs and without zeros, which JSON can write and databases do not take."""
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    return text.replace("\0", "") if "\0" in text else text
 
 
 def whole(row: Mapping[str, Any], name: str) -> int:
