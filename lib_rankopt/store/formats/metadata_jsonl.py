@@ -1,7 +1,7 @@
 """JSON lines: a ``metadata.jsonl`` as Hugging Face's image folders have it, and the lines that our own trainer reads.
 
 An export is a folder with ``images/`` and one ``metadata.jsonl``. Every line names a file in ``file_name`` and has the same columns with the
-same types, null where they do not apply, so that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads it: one row for each line.
+same types, so that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads it: one row for each line.
 ``kind`` tells the rows apart: ``image`` for each image once, then ``ranking``, ``pair``, ``like`` and ``dislike``, whose ``file_name`` is (one
 of) the best. ``python -m lib_rankopt train --data FOLDER`` reads it as it is.
 
@@ -9,15 +9,17 @@ of) the best. ``python -m lib_rankopt train --data FOLDER`` reads it as it is.
 ``file_name``        an image, relative to the folder
 ``kind``             see above
 ``prompt``           of the image, or as the rater saw it
-``images``           rankings and pairs: lists of files, best first; files of one list are equal
-``label``            true of a like, false of a dislike
-``prompts``          of the files in ``images``, one after the other, where they differ from ``prompt``
+``images``           lists of files, best first; files of one list are equal. The file alone where ``kind`` is about one image
+``label``            ``like``, ``dislike`` or empty
 ``shown``            positions among the files in ``images``, in the order in which they stood on screen
+``prompts``          of the files in ``images``, as a text that holds a JSON list; empty where all are ``prompt``
 rater …              ``rater, created_at, source, token`` of what was said
 ``sha256`` …         ``sha256, model, width, height`` of an image
-``rating``           an image's strength over all comparisons (natural logarithm of the odds), and ``rating_std``
-``about``            all else, as a text that holds JSON
+``rating``           an image's strength over all comparisons (natural logarithm of the odds), and ``rating_std``; both 0 where unknown
+``about``            all else, as a text that holds a JSON object
 ===================  =================================================================================================
+
+No column is ever null: the loader takes the type of a column from the first lines alone.
 """
 
 from __future__ import annotations
@@ -40,9 +42,8 @@ _CAPTIONS = ("prompt", "text", "caption")
 _LABELS = {1: "like", "like": "like", 0: "dislike", -1: "dislike", "dislike": "dislike"}  # true and false are found as 1 and 0
 _KINDS = ("image", "ranking", "pair", "like", "dislike")
 _COLUMNS: Mapping[str, Any] = {
-    "file_name": "", "kind": "image", "prompt": "", "images": None, "label": None, "prompts": None, "shown": None, "rater": "",
-    "created_at": "", "source": "", "token": "", "sha256": "", "model": "", "width": 0, "height": 0, "rating": None, "rating_std": None,
-    "about": "{}",
+    "file_name": "", "kind": "image", "prompt": "", "images": [], "label": "", "shown": [0], "prompts": "", "rater": "", "created_at": "",
+    "source": "", "token": "", "sha256": "", "model": "", "width": 0, "height": 0, "rating": 0.0, "rating_std": 0.0, "about": "{}",
 }  # fmt: skip
 _LONGEST_TOKEN = 128
 _LARGEST_SIDE = 1 << 24
@@ -83,10 +84,11 @@ def _write_images(dataset: Dataset, target: Path, index: IO[bytes], report: Writ
         if (data := folders.image_bytes(dataset, image, report)) is None:
             continue
         name = f"{_FOLDER}/{files.file_name(image.key)}{files.suffix_of(data)}"
-        mean, deviation = ratings.get(image.key, (None, None))
+        mean, deviation = ratings.get(image.key, (0.0, 0.0))
         columns = {
-            "file_name": name, "prompt": image.prompt, "sha256": image.sha256 or "", "model": image.model, "width": image.width,
-            "height": image.height, "rating": mean, "rating_std": deviation, "about": folders.dumped(dict(image.about)),
+            "file_name": name, "prompt": image.prompt, "images": [[name]], "sha256": image.sha256 or "", "model": image.model,
+            "width": image.width, "height": image.height, "rating": float(mean), "rating_std": float(deviation),
+            "about": folders.dumped(dict(image.about)),
         }  # fmt: skip
         folders.put(target, name, data, report)
         index.write(folders.line({**_COLUMNS, **columns}))
@@ -111,14 +113,12 @@ def _answer_columns(answer: FeedbackEntry, images: Sequence[ImageEntry], names: 
     columns: dict[str, Any] = {
         "file_name": names[order[0]], "kind": answer.kind, "prompt": prompt, "rater": answer.rater, "created_at": answer.created_at,
         "source": answer.source, "token": answer.token, "about": folders.dumped(dict(answer.about)),
+        "images": [[names[position] for position in tier] for tier in answer.tiers],
+        "shown": [order.index(position) for position in range(len(order))],
+        "label": answer.kind if len(images) == 1 else "",
     }  # fmt: skip
-    if len(images) > 1:
-        columns["images"] = [[names[position] for position in tier] for tier in answer.tiers]
-        columns["shown"] = [order.index(position) for position in range(len(order))]
-    else:
-        columns["label"] = answer.kind == "like"
     if any(image.prompt != prompt for image in images):
-        columns["prompts"] = [images[position].prompt for position in order]
+        columns["prompts"] = folders.dumped([images[position].prompt for position in order])
     return {**_COLUMNS, **columns}
 
 
@@ -155,13 +155,17 @@ def _row(line: text.Line, place: str) -> Row:
 
 
 def _about(written: str) -> dict[str, Any]:
-    try:
-        found = json.loads(written or "{}")
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"about is no JSON ({error})") from error
+    found = _json_in("about", written or "{}")
     if not isinstance(found, dict):
         raise InvalidInputError(f"about is {written[:80]!r}, no JSON object")
-    return cast("dict[str, Any]", tidy(found))
+    return found
+
+
+def _json_in(column: str, written: str) -> Any:
+    try:
+        return tidy(json.loads(written))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{column} is no JSON ({error})") from error
 
 
 _Found = tuple[tuple[ImageEntry, ...], tuple[FeedbackEntry, ...]]
@@ -171,13 +175,14 @@ def _ours(row: Mapping[str, Any]) -> _Found:
     kind, prompt = row["kind"], text.word(row, "prompt")
     if kind == "image":
         name = files.relative(row.get("file_name"))
-        ratings = {key: row[key] for key in ("rating", "rating_std") if isinstance(row.get(key), float)}
+        ratings = {key: row[key] for key in ("rating", "rating_std") if isinstance(row.get(key), float) and row.get("rating_std")}
         sha256 = text.word(row, "sha256") or None
         sides = (_side(row, "width"), _side(row, "height"))
         return (ImageEntry(name, prompt, name, None, sha256, *sides, text.word(row, "model"), {**row["about"], **ratings}),), ()
     tiers = _tiers(row.get("images")) if kind in ("ranking", "pair") else ((files.relative(row.get("file_name")),),)
     names = [name for tier in tiers for name in tier]
-    prompts = _same_length(row.get("prompts"), str, len(names)) or [prompt] * len(names)
+    written = text.word(row, "prompts")
+    prompts = (_same_length(_json_in("prompts", written), str, len(names)) if written else None) or [prompt] * len(names)
     images = tuple(ImageEntry(name, of, name) for name, of in zip(names, prompts, strict=True))
     more = {name: text.word(row, name) for name in ("rater", "source")} | {"created_at": _moment(text.word(row, "created_at"))}
     token = text.word(row, "token")
@@ -193,14 +198,14 @@ def _strangers(row: dict[str, Any], token: str) -> _Found:
     kind: str | None = None
     if "win" in row and "lose" in row:
         kind, tiers = "pair", _tiers([row.pop("win"), row.pop("lose")])
-    elif isinstance(row.get("images"), list) and row["images"]:
+    elif isinstance(row.get("images"), list) and not (row["images"] == [] and "file_name" in row):
         kind, tiers = "ranking", _tiers(row.pop("images"))
     else:
         name = row.pop("image", None) or row.pop("file_name", None)
         if name is None:
             raise InvalidInputError("neither file_name, nor win and lose, nor images, nor image and label")
         tiers = ((files.relative(name),),)
-        if row.get("label") is not None:
+        if row.get("label") not in (None, ""):
             kind = _label(row.pop("label"))
     entries = tuple(ImageEntry(name, prompt, name, about={} if kind else row) for tier in tiers for name in tier)
     rater = text.word(row, "rater") if kind else ""
