@@ -19,6 +19,7 @@ from lib_rankopt.store.formats import files
 from lib_rankopt.store.formats.base import WriteReport
 from lib_rankopt.store.formats.text import clean
 
+NOT_FOLLOWED = "a link to a folder, or one that cannot be listed; it is not looked into"
 RECODED = "the image's file is written anew as PNG, without what else stood in it"
 _DEEPEST = 64  # folders in folders
 
@@ -84,7 +85,7 @@ def listing(folder: Path) -> tuple[list[str], list[str], list[tuple[str, str]]]:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.name)
                 elif entry.is_symlink() and entry.is_dir():
-                    problems.append((entry.name, "a link to a folder; such are not followed"))
+                    problems.append((entry.name, NOT_FOLLOWED))
                 elif entry.name.lower().endswith(files.SUFFIXES):
                     images.append(entry.name)
     except OSError as error:
@@ -152,8 +153,8 @@ def find_written(folder: Path, stem: str) -> str | None:
     return next((stem + suffix for suffix in files.SUFFIXES if (folder / (stem + suffix)).is_file()), None)
 
 
-def as_png(data: bytes) -> bytes:
-    """Return an image as PNG: the same file where it is one, otherwise its first picture as RGB.
+def as_png(data: bytes, report: WriteReport, key: str) -> bytes:
+    """Return an image as PNG: the same file where it is one, otherwise its first picture as RGB, which the report is told.
 
     Raises:
         InvalidInputError: it cannot be read.
@@ -166,9 +167,10 @@ def as_png(data: bytes) -> bytes:
         with Image.open(io.BytesIO(data), formats=KINDS) as opened:
             out = io.BytesIO()
             opened.convert("RGB").save(out, "PNG", compress_level=4)
-            return out.getvalue()
     except broken() as error:
         raise InvalidInputError(f"the image cannot be read ({error or type(error).__name__})") from error
+    report.leave_out(RECODED, key)
+    return out.getvalue()
 
 
 def line(value: object) -> bytes:

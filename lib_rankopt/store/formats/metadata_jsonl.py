@@ -222,7 +222,7 @@ def _answer(kind: str, tiers: Sequence[Sequence[str]], token: str, more: Mapping
     names = tuple(name for tier in tiers for name in tier)
     least, most = {"ranking": (2, len(names)), "pair": (2, 2)}.get(kind, (1, 1))
     if not least <= len(names) <= most:
-        raise InvalidInputError(f"a {kind} has {'one image' if least == 1 else 'two images'}{' or more' if most > 2 else ''}, not {len(names)}")
+        raise InvalidInputError(f"a {kind} has {'one image' if least == 1 else 'two images'}{' or more' * (most > 2)}, not {len(names)}")
     counter = iter(range(len(names)))
     positions = tuple(tuple(next(counter) for _ in tier) for tier in tiers)
     return FeedbackEntry(cast("FeedbackKind", kind), names, positions, token, **more)
