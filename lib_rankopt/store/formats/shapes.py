@@ -47,6 +47,13 @@ def pairs(tiers: Tiers) -> Iterator[tuple[int, int, bool]]:
             yield (b, a, False) if ranks[b] < ranks[a] else (a, b, ranks[a] == ranks[b])
 
 
+def choices(tiers: Tiers) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """What tiers say as choices: each position with all those of lower tiers. Ties go unsaid."""
+    for at, tier in enumerate(tiers[:-1]):
+        worse = tuple(position for lower in tiers[at + 1 :] for position in lower)
+        yield from ((better, worse) for better in tier)
+
+
 def caption(answer: FeedbackEntry, image: ImageEntry) -> str:
     """The prompt that an answer is about one of its images under."""
     return image.prompt if answer.prompt is None else answer.prompt
