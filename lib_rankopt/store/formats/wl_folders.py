@@ -93,36 +93,51 @@ class WinLoseFolders(Format):
     # -- writing
     def write(self, dataset: Dataset, path: Path, report: WriteReport) -> Iterator[int]:
         with folders.new_folder(path) as target:
-            inside = f"{self._repeats}_{files.file_name(dataset.name or 'preferences')}"
+            below = f"{self._repeats}_{files.file_name(dataset.name or 'preferences')}"
             for number, (answer, images) in enumerate(dataset.feedback(), 1):
                 for better, worse, is_tie in _pairs(answer, report):
                     if is_tie:
                         report.leave_out(NO_TIES, answer.token)
                     else:
-                        self._write(target / inside, dataset, answer, (images[better], images[worse]), report)
+                        pair = _Answer(dataset, answer, (images[better], images[worse]))
+                        self._put(target, f"{below}/{{}}/{report.feedback:06d}", pair, report)
                 yield number
             if not report.feedback:
                 raise InvalidInputError("There is no pair to write: nobody preferred one image to another whose files are here.")
 
-    def _write(
-        self, folder: Path, dataset: Dataset, answer: FeedbackEntry, pair: tuple[ImageEntry, ImageEntry], report: WriteReport
-    ) -> None:
-        data = [read_image(dataset, image, report) for image in pair]
-        both = [one for one in data if one is not None]
+    def _put(self, target: Path, name: str, said: _Answer, report: WriteReport) -> None:
         try:
-            if len(both) < 2:
-                raise InvalidInputError("gone")
-            if files.suffix_of(both[0]) != files.suffix_of(both[1]):  # the trainers pair by the whole name
-                both = [folders.as_png(one, report, image.key) for one, image in zip(both, pair, strict=True)]
+            data = said.read(report)
         except InvalidInputError:
-            report.leave_out(f"answer about images of which {GONE}", answer.token)
+            report.leave_out(f"answer about images of which {GONE}", said.answer.token)
             return
-        stem = f"{report.feedback:06d}"
-        for side, image, one in zip("wl", pair, both, strict=True):
-            folders.put(folder, f"{side}/{stem}{files.suffix_of(one)}", one, report)
-            folders.put(folder, f"{side}/{stem}{self._captions}", folders.plain_text(shapes.caption(answer, image)), report)
+        for side, image, one in zip("wl", said.pair, data, strict=True):
+            folders.put(target, name.format(side) + files.suffix_of(one), one, report)
+            folders.put(target, name.format(side) + self._captions, folders.plain_text(shapes.caption(said.answer, image)), report)
         report.images += 2
         report.feedback += 1
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """One pair that is written: the better image and the worse one."""
+
+    dataset: Dataset
+    answer: FeedbackEntry
+    pair: tuple[ImageEntry, ImageEntry]
+
+    def read(self, report: WriteReport) -> list[bytes]:
+        """Both files, of one kind: the trainers pair by the whole name.
+
+        Raises:
+            InvalidInputError: one is gone or damaged.
+        """
+        data = [one for image in self.pair if (one := read_image(self.dataset, image, report)) is not None]
+        if len(data) < 2:
+            raise InvalidInputError(GONE)
+        if files.suffix_of(data[0]) == files.suffix_of(data[1]):
+            return data
+        return [folders.as_png(one, report, image.key) for one, image in zip(data, self.pair, strict=True)]
 
 
 def _pairs(answer: FeedbackEntry, report: WriteReport) -> Iterator[tuple[int, int, bool]]:
