@@ -118,6 +118,19 @@ def _values_of(position: list[int]) -> Iterator[int]:
         yield position[0]
 
 
+def plain_lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a text file that are not empty, as they are.
+
+    Raises:
+        InvalidInputError: it cannot be opened; raised before the first row.
+    """
+    with _opened(path) as file:
+        position = [0]
+        for number, text in enumerate(_text_lines(file, position), 1):
+            if text.strip():
+                yield Line(text, number, position[0])
+
+
 def json_lines(path: Path) -> Iterator[Line]:
     """Yield the values of a file with one JSON value a line; empty lines are passed over.
 
