@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, exists, or_, select, text, update
+from sqlalchemy import Connection, Select, exists, func, or_, select, text, update
 
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.store import schema
@@ -74,6 +74,28 @@ class ImagesPart:
             wanted = wanted.where(*_label_conditions(query, rater))
             return [_rows.image_of(row) for row in connection.execute(wanted)]
 
+    def same_content(self, collection: int | None = None, limit: int = 1000) -> list[tuple[int, ...]]:
+        found = []
+        with self._db.read() as connection:
+            for column in (_images.c.file_sha256, _images.c.sha256):
+                here = [column.is_not(None), _images.c.state != "removed"]
+                if collection is not None:
+                    here.append(_images.c.collection == collection)
+                several = select(column).where(*here).group_by(column).having(func.count() > 1).order_by(func.min(_images.c.number))
+                wanted = list(connection.execute(several.limit(limit)).scalars())
+                for some in _bulk.pieces(wanted):
+                    rows = connection.execute(select(column, _images.c.number).where(*here, column.in_(some)))
+                    found += [(str(value), int(number)) for value, number in rows]
+        return _joined(found)[:limit]
+
+    def phashes(self, collection: int | None = None, after: int = 0, limit: int = 100_000) -> list[tuple[int, int]]:
+        query = select(_images.c.number, _images.c.phash).where(_images.c.number > after, _images.c.phash.is_not(None))
+        query = query.where(_images.c.state != "removed").order_by(_images.c.number).limit(min(max(limit, 1), 100_000))
+        if collection is not None:
+            query = query.where(_images.c.collection == collection)
+        with self._db.read() as connection:
+            return [(int(number), int(value)) for number, value in connection.execute(query)]
+
     def note_files(self, facts: Sequence[FileFacts]) -> None:
         change = text(
             "UPDATE collected_images SET state = :state, file_sha256 = COALESCE(:file, file_sha256), sha256 = COALESCE(:content, sha256), "
@@ -121,19 +143,34 @@ class ImagesPart:
                 _bulk.count(connection, collection, tally)
 
 
+def _joined(pairs: Iterable[tuple[str, int]]) -> list[tuple[int, ...]]:
+    """Groups of numbers that share a value, also by way of another number."""
+    group: dict[int, set[int]] = {}
+    first: dict[str, int] = {}
+    for value, number in pairs:
+        one, other = group.setdefault(number, {number}), group[first.setdefault(value, number)]
+        if one is not other:
+            small, large = sorted((one, other), key=len)
+            large |= small
+            group.update(dict.fromkeys(small, large))
+    return sorted({tuple(sorted(numbers)) for numbers in group.values() if len(numbers) > 1})
+
+
 def _like(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _label_conditions(query: ImageQuery, rater: int | None) -> list[Any]:
-    """What ``label`` and ``rater`` ask of an image, over the indices of feedback."""
-    if query.label == "any" and rater is None:
+    """What ``label``, ``rater`` and ``source`` ask of an image, over the indices of feedback."""
+    if query.label == "any" and rater is None and not query.source:
         return []
     kinds = {"like": ("like",), "dislike": ("dislike",), "compared": ("pair",), "rated": (*_LABELS, "pair"), "unrated": (*_LABELS, "pair")}
     wanted = kinds.get(query.label, (*_LABELS, "pair"))
     back = _feedback.alias()
     stands = ~exists(select(back.c.number).where(back.c.retracts == _feedback.c.number))
     said = [stands] if rater is None else [stands, _feedback.c.rater == rater]
+    if query.source:
+        said.append(_feedback.c.source == query.source)
     tests = [
         exists(
             select(_feedback.c.number).where(
