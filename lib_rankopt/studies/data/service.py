@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS
+from lib_rankopt.store.collected.files import HeldFiles
+from lib_rankopt.studies.data.browsing import Browsing
+from lib_rankopt.studies.data.duplicates import DuplicateFinder
 from lib_rankopt.studies.data.jobs import Jobs
 from lib_rankopt.studies.data.pictures import Pictures
+from lib_rankopt.studies.data.reach import Reach
 
 if TYPE_CHECKING:
     from lib_rankopt.store import BlobStore, Store
@@ -18,11 +24,17 @@ class Data:
     Attributes:
         jobs: what runs in the background.
         pictures: the images' files.
+        browsing: what is there, and corrections. duplicates: what is there twice. reach: what objectives would get.
     """
 
-    def __init__(self, data_dir: Path, store: Store, blobs: BlobStore) -> None:
+    def __init__(
+        self, data_dir: Path, store: Store, blobs: BlobStore, weights: Callable[[], Mapping[str, float]] = lambda: IMPLICIT_WEIGHTS
+    ) -> None:
         self.jobs = Jobs()
         self.pictures = Pictures(store.collected, data_dir / "collected")
+        self.browsing = Browsing(store, HeldFiles(data_dir), self.jobs, weights)
+        self.duplicates = DuplicateFinder(store.collected, self.browsing)
+        self.reach = Reach(store, blobs, self.browsing)
 
     def close(self) -> None:
         """Stop what runs in the background."""

@@ -15,8 +15,8 @@ def filled(store: Store, name: str, files: list[tuple[int | None, int | None]]) 
     collected = store.collected
     number = collected.create(Collection(name)).number
     drafts = [
-        ImageDraft(f"{at}.png", "a fox", file_sha256=None if f is None else a_hash(f), sha256=None if c is None else a_hash(c), state="here")
-        for at, (f, c) in enumerate(files)
+        ImageDraft(f"{at}.png", "a fox", file_sha256=file and a_hash(file), sha256=content and a_hash(content), state="here")
+        for at, (file, content) in enumerate(files)
     ]
     collected.add(number, drafts)
     return number, [image.number for image in collected.page(ImageQuery(collection=number))]
