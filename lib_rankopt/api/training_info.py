@@ -38,6 +38,17 @@ class StudyChoice:
 
 
 @dataclass(frozen=True)
+class CollectionChoice:
+    """A collection as data to learn from; ``answers`` counts its comparisons and labels."""
+
+    id: str
+    name: str
+    origin: str
+    answers: int
+    images: int
+
+
+@dataclass(frozen=True)
 class TrainingForm:
     """What there is to choose.
 
@@ -46,6 +57,7 @@ class TrainingForm:
         models: names; the first is the default.
         folders: paths of this machine may be named as data.
         lora_dir: where finished files go.
+        collections: those with anything to learn from.
         missing: why no run can be started here, empty where one can.
     """
 
@@ -57,6 +69,7 @@ class TrainingForm:
     folders: bool
     lora_dir: str
     missing: str = ""
+    collections: tuple[CollectionChoice, ...] = ()
 
 
 def training_form(service: StudyService, folders: bool) -> TrainingForm:
@@ -75,7 +88,13 @@ def training_form(service: StudyService, folders: bool) -> TrainingForm:
         folders=folders,
         lora_dir=str(folder or ""),
         missing=service.training.missing(),
+        collections=_collections(service),
     )
+
+
+def _collections(service: StudyService) -> tuple[CollectionChoice, ...]:
+    found = [one for one in service.data.browsing.overview().sources if one.collection is not None and one.answers]
+    return tuple(CollectionChoice(one.id, one.name, one.origin, one.answers, one.images) for one in found)
 
 
 def _objective(kind: Any) -> ObjectiveInfo:
