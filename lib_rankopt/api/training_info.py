@@ -39,12 +39,11 @@ class StudyChoice:
 
 @dataclass(frozen=True)
 class CollectionChoice:
-    """A collection as data to learn from; ``answers`` counts its comparisons and labels."""
+    """A collection as data to learn from; ``answered`` counts what was said about its images."""
 
     id: str
     name: str
-    origin: str
-    answers: int
+    answered: int
     images: int
 
 
@@ -57,7 +56,6 @@ class TrainingForm:
         models: names; the first is the default.
         folders: paths of this machine may be named as data.
         lora_dir: where finished files go.
-        collections: those with anything to learn from.
         missing: why no run can be started here, empty where one can.
     """
 
@@ -66,10 +64,10 @@ class TrainingForm:
     presets: dict[str, dict[str, Any]]
     models: tuple[str, ...]
     studies: tuple[StudyChoice, ...]
+    collections: tuple[CollectionChoice, ...]
     folders: bool
     lora_dir: str
     missing: str = ""
-    collections: tuple[CollectionChoice, ...] = ()
 
 
 def training_form(service: StudyService, folders: bool) -> TrainingForm:
@@ -85,16 +83,11 @@ def training_form(service: StudyService, folders: bool) -> TrainingForm:
         presets=PRESETS,
         models=tuple(host.models()),
         studies=tuple(StudyChoice(s.id, s.name, s.settings.prompt, s.answered, s.images) for s in service.list()),
+        collections=tuple(CollectionChoice(c.id, c.name, said, images) for c, said, images in service.data.sizes() if said),
         folders=folders,
         lora_dir=str(folder or ""),
         missing=service.training.missing(),
-        collections=_collections(service),
     )
-
-
-def _collections(service: StudyService) -> tuple[CollectionChoice, ...]:
-    found = [one for one in service.data.browsing.overview().sources if one.collection is not None and one.answers]
-    return tuple(CollectionChoice(one.id, one.name, one.origin, one.answers, one.images) for one in found)
 
 
 def _objective(kind: Any) -> ObjectiveInfo:

@@ -206,7 +206,7 @@ def test_what_objectives_would_get(api: Api, images: list[int]) -> None:
 def test_collections_are_offered_for_training(make: Callable[..., Api], images: list[int]) -> None:
     api = make()
     (choice,) = schemas.TrainingForm(**api("GET", "/training/form").json()).collections
-    assert (choice.id, choice.name, choice.images, choice.answers) == ("c1", "foxes", 6, 3)
+    assert (choice.id, choice.name, choice.images, choice.answered) == ("c1", "foxes", 6, 3)
     reach = api("POST", "/training/check", json={"data": ["c1"], "objective": "dpo"})
     assert (reach.status_code, reach.json()["counts"]["pairs"]) == (200, 1), reach.text
     refused(api("POST", "/training/check", json={"data": ["c2"], "objective": "dpo"}), 422, "is no study")

@@ -17,12 +17,14 @@ from lib_rankopt.studies.data.reach import Reach
 
 if TYPE_CHECKING:
     from lib_rankopt.store import BlobStore, Store
+    from lib_rankopt.store.collected.records import Collection
 
 
 class Data:
     """Thread-safe.
 
     Attributes:
+        store: collections, their images and feedback.
         jobs: what runs in the background.
         pictures: the images' files. gallery: what is said of images in the host's own gallery.
         browsing: what is there, and corrections. duplicates: what is there twice. reach: what objectives would get.
@@ -34,6 +36,7 @@ class Data:
     def __init__(
         self, data_dir: Path, store: Store, blobs: BlobStore, weights: Callable[[], Mapping[str, float]] = lambda: IMPLICIT_WEIGHTS
     ) -> None:
+        self.store = store.collected
         held = HeldFiles(data_dir)
         self.jobs = Jobs()
         self.pictures = Pictures(store.collected, held.root)
@@ -42,6 +45,12 @@ class Data:
         self.browsing = Browsing(store, held, self.jobs, weights)
         self.duplicates = DuplicateFinder(store.collected, self.browsing)
         self.reach = Reach(store, blobs, self.browsing)
+
+    def sizes(self) -> list[tuple[Collection, int, int]]:
+        """Return all collections, newest first, each with how much was said about its images and how many there are."""
+        found = [(one, self.store.tallies(one.number)) for one in self.store.collections()]
+        said = tuple(f"kind:{kind}" for kind in ("ranking", "pair", "like", "dislike"))
+        return [(one, sum(tally.get(name, 0) for name in said), tally.get("images", 0)) for one, tally in found]
 
     def close(self) -> None:
         """Stop what runs in the background."""
