@@ -9,7 +9,7 @@
     const PAGE = 100;
     const AT_ONCE = 500; // images that the server corrects in one call
     const TYPED = 300;
-    const LABELS = [['any', 'all images'], ['rated', 'with feedback'], ['unrated', 'without feedback'], ['like', 'liked'], ['dislike', 'disliked'], ['compared', 'compared']];
+    const LABELS = [['any', 'Any feedback'], ['rated', 'with feedback'], ['unrated', 'without feedback'], ['like', 'liked'], ['dislike', 'disliked'], ['compared', 'compared']];
     const STATES = {unseen: 'not looked at yet', here: 'file is here', gone: 'file is gone', changed: 'file has changed', removed: 'removed'};
 
     /** What a rater says of an image: 1, −1, or 0; only what was said on purpose. */

@@ -67,7 +67,7 @@
             const rating = image.rating ? `${image.rating.mean.toFixed(2)} ± ${image.rating.sd.toFixed(2)} after ${plural(image.rating.games, 'comparison')}` : '';
             const size = image.width ? `${image.width} × ${image.height}` : '';
             const about = Object.entries(detail.about || {}).filter(([, value]) => value !== null && value !== '');
-            this.element.replaceChildren(
+            const parts = [
                 h('img', {class: 'ro-detail-image', alt: image.prompt.slice(0, 200) || `Image ${image.number}`, src: this.page.thumb(image.number, 640), onerror: (event) => set(event.target, 'hidden', true)}),
                 h('p', {class: 'ro-detail-prompt'}, image.prompt || h('em', {class: 'ro-dim'}, 'no caption')),
                 image.contradictory ? h('p', {class: 'ro-detail-note'}, 'Raters disagree about this image; objectives on labels leave it out.') : null,
@@ -75,7 +75,8 @@
                     fact('Compared', ns.dataWords.record(image)), fact('Rating', rating), fact('Size', size), fact('Made by', image.model), fact('File', ns.dataWords.STATES[image.state])),
                 this.same(detail), this.events(detail),
                 about.length ? h('details', {class: 'ro-more'}, h('summary', {}, 'What its data set says'), h('dl', {class: 'ro-facts'}, about.map(([name, value]) => fact(name, typeof value === 'object' ? JSON.stringify(value) : String(value))))) : null,
-            );
+            ];
+            this.element.replaceChildren(...parts.filter(Boolean));
         }
 
         same(detail) {
@@ -127,7 +128,8 @@
             this.overlay.open(h('div', {class: 'ro-viewbar'}, tool('Previous', '←', () => this.move('ArrowLeft'), 'back'), this.title,
                 tool('Like', 'L', () => this.act('l'), 'like'), tool('Dislike', 'X', () => this.act('x'), 'dislike'), tool('Caption', 'E', () => this.act('e'), 'pen'), tool('Remove', 'D', () => this.act('d'), 'bin'),
                 tool('Close', 'Esc', () => this.overlay.close(), 'close')),
-            h('div', {class: 'ro-look-body'}, h('div', {class: 'ro-look-stage'}, this.image, this.lost), h('div', {class: 'ro-look-side', tabindex: '0', 'aria-label': 'About the image'}, this.detail.element)));
+            h('div', {class: 'ro-look-body'}, h('div', {class: 'ro-look-stage', tabindex: '-1'}, this.image, this.lost), h('div', {class: 'ro-look-side', tabindex: '0', 'aria-label': 'About the image'}, this.detail.element)));
+            this.image.parentElement.focus();
             this.draw();
         }
 

@@ -22,7 +22,7 @@
             this.bits = h('span', {class: 'ro-dim'});
             this.near = h('label', {class: 'ro-choice', hidden: true}, 'Strict', this.distance, 'loose', this.bits);
             this.status = h('p', {class: 'ro-dim', role: 'status'});
-            this.all = button('Hide the others of all groups shown', null, () => this.askAll(), {icon: 'bin', command: 'data_hide_all'});
+            this.all = button('Hide all the others', null, () => this.askAll(), {icon: 'bin', command: 'data_hide_all'});
             this.list = h('ul', {class: 'ro-twins'});
             this.element = h('div', {class: 'ro-data-twins', hidden: true}, h('div', {class: 'ro-filters'}, this.kinds, this.collection, this.near, this.all), this.status,
                 h('p', {class: 'ro-dim'}, 'Kept is, unless you choose another, the one about which most was said. What was said of hidden images is hidden with them; files stay, and “removed” in the gallery brings them back.'), this.list);

@@ -31,7 +31,8 @@
             this.reachHead = h('h3', {}, 'With these you could train');
             this.why = h('p', {class: 'ro-dim', role: 'status'});
             this.reach = h('ul', {class: 'ro-reaches'});
-            this.element = h('div', {class: 'ro-data-overview'}, h('div', {class: 'ro-scroll-x', tabindex: '0', role: 'region', 'aria-label': 'What there is'}, this.table), this.nothing, h('section', {class: 'ro-reach-part', 'aria-label': 'What could be trained'}, this.reachHead, this.why, this.reach));
+            this.problems = h('details', {class: 'ro-more', hidden: true}, h('summary', {}), h('ul', {class: 'ro-problems ro-plain'}));
+            this.element = h('div', {class: 'ro-data-overview'}, h('div', {class: 'ro-scroll-x', tabindex: '0', role: 'region', 'aria-label': 'What there is'}, this.table), this.nothing, h('section', {class: 'ro-reach-part', 'aria-label': 'What could be trained'}, this.reachHead, this.why, this.reach, this.problems));
         }
 
         get sources() {
@@ -133,6 +134,7 @@
             if (!chosen.length) {
                 text(this.why, this.sources.length ? 'Tick something.' : '');
                 this.reach.replaceChildren();
+                set(this.problems, 'hidden', true);
                 return;
             }
             this.timer = setTimeout(async () => {
@@ -150,6 +152,9 @@
 
         drawReach(found, chosen) {
             text(this.why, found.built ? '' : found.why);
+            set(this.problems, 'hidden', !found.problems.length);
+            text(this.problems.firstChild, `Left out: ${found.problems.length}${found.problems.length === 100 ? ' and more' : ''}`);
+            this.problems.lastChild.replaceChildren(...found.problems.map((one) => h('li', {}, one)));
             this.reach.replaceChildren(...found.objectives.map((one) => {
                 const balance = one.liked || one.disliked ? ` · ${one.liked.toLocaleString()} liked, ${one.disliked.toLocaleString()} disliked` : '';
                 const items = {experts: 'image', labels: 'label', pairs: 'pair', lists: 'list'}[one.kind] || 'item';

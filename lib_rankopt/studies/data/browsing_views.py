@@ -180,8 +180,12 @@ class ObjectiveReach:
 
 @dataclass(frozen=True)
 class ReachView:
-    """What each objective would get: of examples that were made (``built``), or counted from the answers, and ``why``."""
+    """What each objective would get: of examples that were made (``built``), or counted from the answers, and ``why``.
+
+    ``problems`` are the first hundred things that had to be left out.
+    """
 
     objectives: tuple[ObjectiveReach, ...]
     built: bool
     why: str = ""
+    problems: tuple[str, ...] = ()

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError
 from lib_rankopt.studies.data.browsing import Browsing, total
 from lib_rankopt.studies.data.browsing_views import ObjectiveReach, ReachView, SourceView
+from lib_rankopt.training.data.records import Feedback
 
 if TYPE_CHECKING:
     from lib_rankopt.store import BlobStore, Store
-    from lib_rankopt.training.data.records import Feedback
+    from lib_rankopt.training.data.records import TrainingImage
 
 MOST_ANSWERS = 20_000
 MOST_READS = 400  # image files that have to be read first: about 20 ms each
 _HELD_OUT = 0.1
+_PROBLEMS = 100
 
 
 class Reach:
@@ -43,7 +46,9 @@ class Reach:
 
         with_answers = [source.id for source in sources if source.answers]
         feedback = gather(with_answers, self._open_store) if with_answers else None
-        return ReachView(tuple(_built(kind, feedback) for kind in _kinds()), True)
+        problems = feedback.problems if feedback else ()
+        plain = _plain(feedback) if feedback else None
+        return ReachView(tuple(_built(kind, plain) for kind in _kinds()), True, "", problems[:_PROBLEMS])
 
     def _chosen(self, data: Sequence[str]) -> list[SourceView]:
         every = {source.id: source for source in self._browsing.overview().sources}
@@ -71,6 +76,17 @@ def _kinds() -> list[Any]:
     from lib_rankopt.training import objectives
 
     return [objectives.get(name) for name in objectives.names()]
+
+
+def _plain(feedback: Feedback) -> Feedback:
+    """Without problems, which are the same for every objective, and without models: what is foreign is known once a base is chosen."""
+    images: dict[TrainingImage, TrainingImage] = {}
+
+    def plain(image: TrainingImage) -> TrainingImage:
+        return images.setdefault(image, replace(image, model=None))
+
+    rankings = tuple(replace(one, images=tuple(map(plain, one.images))) for one in feedback.rankings)
+    return Feedback(rankings, tuple(replace(one, image=plain(one.image)) for one in feedback.labels))
 
 
 def _built(kind: Any, feedback: Feedback | None) -> ObjectiveReach:

@@ -284,6 +284,10 @@ def test_what_objectives_would_get(data: Data, store: Store, tmp_path: Path) -> 
     assert by_name["kto"].items == by_name["kto"].liked + by_name["kto"].disliked == 4
     assert {one.name: one for one in data.reach.objectives().objectives}["dpo"].items == 3
     assert {one.name: one for one in data.reach.objectives(["s1"]).objectives}["dpo"].items == 1
+    assert "checkpoint" not in " ".join(by_name["dpo"].sentences)  # no base is chosen, so nothing is foreign
+    (tmp_path / "foxes" / "0.png").unlink()
+    lost = data.reach.objectives([f"c{number}"])
+    assert ([one.items for one in lost.objectives if one.name == "dpo"], len(lost.problems)) == ([1], 1)
     for unknown in ("c99", "nothing", "", "../.."):
         with pytest.raises(NotFoundError):
             data.reach.objectives([unknown])
