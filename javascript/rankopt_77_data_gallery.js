@@ -203,6 +203,12 @@
             if (this.looking) this.looking.draw();
         }
 
+        /** Somebody else is at the page: other labels are one's own. */
+        redraw() {
+            for (const cell of this.cells.values()) this.drawCell(cell);
+            this.detail.show(this.focus);
+        }
+
         drawCell(cell, image) {
             cell.draw(image || cell.image, this.page.rater, this.picked.has(cell.image.number), cell.image.number === this.focus);
         }

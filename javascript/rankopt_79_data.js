@@ -7,7 +7,6 @@
 
     const {h, set, text, icon, button, sleep, plural} = ns.base;
     const OPEN = 'rankopt:data'; // in sessionStorage: the view, while the page is open
-    const RATER = 'rankopt:rater';
     const VIEWS = [['overview', 'Overview'], ['images', 'Images'], ['twins', 'Duplicates']];
     const CHOSEN_AFTER = 300;
     const KINDS = {study: 'study', import: 'data set', folder: 'folder', webui: 'gallery'};
@@ -179,26 +178,19 @@
             this.jobs = new ns.DataJobs(this.api, (job) => this.jobEnded(job));
             this.away = h('div', {class: 'ro-banner ro-away', hidden: true}, 'The server is away; trying again. Nothing is lost.');
             this.tabs = new Map(VIEWS.map(([name, label]) => [name, button(label, null, () => this.show(name), {command: `data_view_${name}`})]));
-            this.name = h('input', {class: 'ro-input', type: 'text', maxlength: '200', size: '9', value: this.rater, onchange: () => this.rename()});
             this.element = h('section', {class: 'ro-datapage', 'aria-label': 'Data', hidden: true},
                 h('header', {class: 'ro-head'}, button('Studies', null, home, {icon: 'back', class: 'ro-quiet', command: 'studies'}), h('h2', {}, 'Data'),
-                    h('nav', {class: 'ro-tabs', 'aria-label': 'Views'}, [...this.tabs.values()]), h('span', {class: 'ro-data-commands'}), h('label', {class: 'ro-you', title: 'Your likes, dislikes and comparisons are kept under this name.'}, 'You are', this.name)),
+                    h('nav', {class: 'ro-tabs', 'aria-label': 'Views'}, [...this.tabs.values()]), h('span', {class: 'ro-data-commands'}), ns.raterButton()),
                 this.away, this.jobs.element, this.overview.element, this.gallery.element, this.twins.element);
             const kept = sessionStorage.getItem(OPEN);
             this.view = VIEWS.some(([name]) => name === kept) ? kept : 'overview';
             state.data.dataOpen = kept !== null;
+            document.addEventListener('rankopt:rater', () => this.gallery.redraw());
         }
 
-        // -- who
+        /** Who is at this page. */
         get rater() {
-            return ns.shelf.get(RATER) || 'me';
-        }
-
-        rename() {
-            const name = this.name.value.trim().replace(/\s+/g, ' ');
-            ns.shelf.set(RATER, name && name !== 'me' ? name : null);
-            this.name.value = this.rater;
-            if (this.view === 'images') this.gallery.reload();
+            return ns.rater.name;
         }
 
         /** Address of a thumbnail. */
