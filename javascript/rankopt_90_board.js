@@ -19,7 +19,8 @@
             this.homePage = new ns.Home(this.state, this.actions);
             this.page = new ns.StudyPage(this.state, this.actions, this);
             this.training = new ns.TrainingPage(this.state, () => this.home());
-            this.root.append(this.homePage.element, this.page.element, this.training.element, ...ns.noteElements);
+            this.dataPage = new ns.DataPage(this.state, () => this.home());
+            this.root.append(this.homePage.element, this.page.element, this.training.element, this.dataPage.element, ...ns.noteElements);
             this.state.subscribe((data) => this.draw(data));
             this.draw(this.state.data);
         }
@@ -44,10 +45,10 @@
 
         draw(data) {
             const inStudy = Boolean(data.study);
-            const inTraining = this.training.draw(data);
-            set(this.homePage.element, 'hidden', inStudy || inTraining);
+            const elsewhere = [this.training.draw(data), this.dataPage.draw(data)].some(Boolean);
+            set(this.homePage.element, 'hidden', inStudy || elsewhere);
             set(this.page.element, 'hidden', !inStudy);
-            mark(document.body, 'rankopt-in-study', inStudy || inTraining);
+            mark(document.body, 'rankopt-in-study', inStudy || elsewhere);
             mark(this.root, 'ro-full', inStudy && data.full);
             if (inStudy) this.state.scores.follow();
             if (inStudy) this.page.draw(data);
@@ -74,6 +75,7 @@
 
         home() {
             this.training.close();
+            this.dataPage.close();
             this.state.close();
             this.state.loadStudies().catch(ns.report);
         }
@@ -86,6 +88,7 @@
         run(command) {
             const {state, actions} = this;
             const {data} = state;
+            if (!data.study && command.name === 'data') return (this.dataPage.open(), true);
             if (!data.study) return this.training.key(command) || (command.name === 'help' && (ns.openHelp(), true));
             const focus = data.focus;
             const run = {
@@ -132,7 +135,7 @@
         if (!(target instanceof Element)) return false;
         if (target.isContentEditable || target.closest('textarea, select, input:not([type=range]):not([type=checkbox]):not([type=radio]):not([type=button])')) return event.key !== 'Escape' && event.key !== 'Enter' ? true : !target.closest('.ro-dialog');
         const presses = event.key === 'Enter' || event.key === ' ';
-        return presses && Boolean(target.closest('button, a, summary, [role=button]')) && !target.closest('.ro-pick, .ro-option');
+        return presses && Boolean(target.closest('button, a, summary, [role=button]')) && !target.closest('.ro-pick, .ro-option, .ro-cell');
     }
 
     function onKeydown(event) {
@@ -143,6 +146,10 @@
         const command = ns.keys.command(event);
         if (overlay) {
             if (overlay.onKey && overlay.onKey(command, event)) stop(event);
+            return;
+        }
+        if (board.dataPage.control && inBoard && board.dataPage.key(event)) {
+            stop(event);
             return;
         }
         if (!command || (!inBoard && event.target.closest && event.target.closest('input, button, a'))) return;

@@ -79,6 +79,30 @@ class StoreConformance:
         assert store.events(bad) == []
         assert len(store.studies()) == 1
 
+    # -- counts
+    def test_tallies_count_what_stands_by_study(self, store: Store) -> None:
+        study, other, empty = (store.create_study(a_study()) for _ in range(3))
+        record, later = add_round(store, study), add_round(store, study, 1, latent=10)
+        store.set_image(record.id, 0, a_hash(1))
+        store.set_image(record.id, 1, a_hash(1))
+        store.set_image(later.id, 0, a_hash(2))
+
+        def say(where: RoundRecord, kind: str, **changes: object) -> int:
+            return store.append(draft(where, kind, **changes), store.study(where.study).revision).number
+
+        say(record, "ranking")
+        say(record, "like", rater="ann")
+        wrong = say(record, "dislike", rater="ann")
+        say(record, "retraction", retracts=wrong, rater="ann")
+        say(later, "like", copied_from=7)
+        assert store.tallies() == {study.id: {"images": 2, "kind:ranking": 1, "rater:me": 1, "kind:like": 1, "rater:ann": 1}}
+        elsewhere = add_round(store, other)
+        say(elsewhere, "skip")
+        store.set_round_state(later.id, "discarded", [later.state])
+        assert store.tallies()[study.id]["images"] == 1
+        assert store.tallies()[other.id] == {"images": 0, "kind:skip": 1, "rater:me": 1}
+        assert empty.id not in store.tallies()
+
     # -- rounds and candidates
     def test_round_comes_back_as_it_went_in(self, store: Store) -> None:
         study = store.create_study(a_study())

@@ -44,7 +44,7 @@ def numbers(connection: Connection, query: ImageQuery, found_texts: _search.Foun
     step = limit if plan.exact else max(_STEP, limit)
     while len(found) < limit:
         some, after, more = merged(plan.streams, after, step)
-        found += plan.fitting(some)
+        found += plan.of_source(plan.fitting(some))
         if not more:
             break
         step = min(2 * step, _LARGEST_STEP)
@@ -89,7 +89,7 @@ class _Plan:
         lead = min(self._leads(), key=lambda one: one.count)
         self.streams = lead.streams()
         self._led_by = lead.name
-        self.exact = lead.name == "unrated" or not self._asks
+        self.exact = (lead.name == "unrated" or not self._asks) and not query.source
 
     # -- conditions that can lead
     def _leads(self) -> list[_Lead]:
@@ -109,6 +109,8 @@ class _Plan:
                 found.append(_Lead(tally["unrated"], self._by_unrated, "unrated"))
         elif self._asks:
             found.append(self._label_lead())
+        if query.source:
+            found.append(_Lead(tally[f"source:{query.source}"], self._by_source, "source"))
         return found
 
     @property
@@ -172,6 +174,14 @@ class _Plan:
 
     def _by_unrated(self) -> list[Stream]:
         return [self._column(_unrated.c.image, _unrated.c.collection == collection) for collection in self._collections]
+
+    def _by_source(self) -> list[Stream]:
+        of_source = (_feedback.c.source == self._query.source, _rated.stands(), *_rated.said_by(self._rater))
+        return [
+            self._column(_feedback.c.image, _feedback.c.collection == collection, _feedback.c.kind == kind, *of_source)
+            for collection in self._collections
+            for kind in _CONCLUDED
+        ]
 
     def _by_kinds(self, kinds: Sequence[str]) -> list[Stream]:
         mine = _rated.said_by(self._rater)
@@ -249,6 +259,17 @@ class _Plan:
         test = _TESTS.get(label, _TESTS["rated"])
         return [number for number in found if test(said.get(number, _rated.Said()))]
 
+    def of_source(self, found: list[int]) -> list[int]:
+        """Return those that have a label which was concluded from what the query names."""
+        if not self._query.source or self._led_by == "source":
+            return found
+        own = (_feedback.c.source == self._query.source, _rated.stands(), *_rated.said_by(self._rater))
+        kept: set[int] = set()
+        for some in _bulk.pieces(found):
+            here = (_feedback.c.collection.in_(self._collections), _feedback.c.kind.in_(_CONCLUDED), _feedback.c.image.in_(some))
+            kept.update(self._connection.execute(select(_feedback.c.image).where(*here, *own)).scalars())
+        return [number for number in found if number in kept]
+
     def _attributes(self, led_by: str) -> list[Any]:
         """Conditions on an image's own columns but the one that leads, written so that they choose no index."""
         query, found = self._query, []
@@ -267,6 +288,7 @@ class _Plan:
         return found
 
 
+_CONCLUDED = ("like", "dislike")
 _OF_IMAGES = ("state", "model", "prompt", "text")
 _TESTS: Mapping[str, Callable[[_rated.Said], bool]] = {
     "like": lambda one: one.liked,
@@ -291,6 +313,7 @@ def _tallies(connection: Connection, collection: int | None, query: ImageQuery) 
     table = schema.tallies
     names = ["images", "unrated", *(f"state:{state}" for state in ("unseen", "here", "gone", "changed", "removed"))]
     names += [f"kind:{kind}" for kind in _rated.RATES]
+    names.append(f"source:{query.source}")
     names += [f"rater:{_rows.rater_name(query.rater)}", f"model:{_rows.model_name(query.model)}"]
     wanted: Select[Any] = select(table.c.name, func.sum(table.c.value)).where(table.c.name.in_(names)).group_by(table.c.name)
     if collection is not None:
