@@ -159,8 +159,6 @@ def _joined(pairs: Iterable[tuple[str, int]]) -> list[tuple[int, ...]]:
     return sorted({tuple(sorted(numbers)) for numbers in group.values() if len(numbers) > 1})
 
 
-
-
 def _held_states(connection: Connection, numbers: Iterable[int]) -> dict[int, tuple[int, str]]:
     """Collection and state of images, whose collections are held against other writers."""
     wanted = list(numbers)
