@@ -77,7 +77,7 @@ def test_the_browser_is_told_when_nothing_has_changed_and_gets_a_changed_file(ap
         assert changed.content != first.content
 
 
-@pytest.mark.parametrize("name, data", [
+@pytest.mark.parametrize(("name", "data"), [
     ("a.svg", b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'),
     ("a.png", b"<html><script>alert(1)</script></html>"),
     ("empty.png", b""),
@@ -108,7 +108,7 @@ def test_what_is_not_there(api: Api, number: Callable[..., int], tmp_path: Path)
             assert api("GET", f"/data/images/{one}/{path}").status_code == 404, (one, path)
 
 
-@pytest.mark.parametrize("mode, kind, becomes", [
+@pytest.mark.parametrize(("mode", "kind", "becomes"), [
     ("RGB", "PNG", "image/jpeg"), ("L", "PNG", "image/jpeg"), ("I;16", "PNG", "image/jpeg"), ("P", "GIF", "image/jpeg"),
     ("RGBA", "PNG", "image/webp"), ("CMYK", "JPEG", "image/jpeg"), ("RGB", "BMP", "image/jpeg"), ("1", "TIFF", "image/jpeg"),
 ])  # fmt: skip
