@@ -1,4 +1,8 @@
-"""Feedback from JSON lines: ``{"win", "lose", "prompt"}``, ``{"image", "prompt", "label"}`` or ``{"images": [best first], "prompt"}``."""
+"""Feedback from JSON lines: ``{"win", "lose", "prompt"}``, ``{"image", "prompt", "label"}`` or ``{"images": [best first], "prompt"}``.
+
+In ``images`` a list among the names holds those that tie: ``[["a.png", "b.png"], "c.png"]``. ``file_name`` stands for ``image``, as Hugging
+Face's image folders call it; a line with no more than that is an image of which nothing is said.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ def read(path: Path) -> Feedback:
         if line.strip():
             reader.read(number, line)
     if not reader.rankings and not reader.labels:
-        reasons = f" First: {reader.problems[0]}" if reader.problems else " It is empty."
+        reasons = f" First: {reader.problems[0]}" if reader.problems else " Nothing is said in it."
         raise InvalidInputError(f"{file}: no line can be used.{reasons}")
     return Feedback(tuple(reader.rankings), tuple(reader.labels), tuple(reader.problems))
 
@@ -63,24 +67,30 @@ class _Reader:
         prompt = row.get("prompt") or ""
         if not isinstance(prompt, str):
             raise InvalidInputError("the prompt is no text")
-        prompt = without_tags(prompt)
+        prompt, rater = without_tags(prompt), row.get("rater") or "me"
+        if not isinstance(rater, str):
+            raise InvalidInputError("the rater is no text")
         if "win" in row and "lose" in row:
             pair = (self._image(row["win"]), self._image(row["lose"]))
             if pair[0].sha256 == pair[1].sha256:
                 raise InvalidInputError("win and lose are the same image")
-            self.rankings.append(RankedImages(prompt, pair, (0, 1), source=where))
-        elif isinstance(row.get("images"), list) and len(row["images"]) > 1:
-            images = tuple(self._image(name) for name in row["images"])
-            if len({one.sha256 for one in images}) < len(images):
-                raise InvalidInputError("an image stands in the list twice")
-            self.rankings.append(RankedImages(prompt, images, tuple(range(len(images))), source=where))
-        elif "image" in row:
+            self.rankings.append(RankedImages(prompt, pair, (0, 1), rater, where))
+        elif len(names := _names(row.get("images"))) > 1:
+            self.rankings.append(self._ranking(names, prompt, rater, where))
+        elif "image" in row or ("file_name" in row and row.get("label") not in (None, "")):
             label = row.get("label")
             if not isinstance(label, (bool, int, str)) or label not in _LIKED:
                 raise InvalidInputError(f"label is {label!r}; true or false is expected")
-            self.labels.append(LabelledImage(prompt, self._image(row["image"]), _LIKED[label], source=where))
-        else:
+            image = self._image(row.get("image", row.get("file_name")))
+            self.labels.append(LabelledImage(prompt, image, _LIKED[label], rater, where))
+        elif "file_name" not in row:
             raise InvalidInputError("neither win and lose, nor images (two at least), nor image and label")
+
+    def _ranking(self, names: list[tuple[int, Any]], prompt: str, rater: str, where: str) -> RankedImages:
+        images = tuple(self._image(name) for _, name in names)
+        if len({one.sha256 for one in images}) < len(images):
+            raise InvalidInputError("an image stands in the list twice")
+        return RankedImages(prompt, images, tuple(tier for tier, _ in names), rater, where)
 
     def _image(self, name: Any) -> TrainingImage:
         if not isinstance(name, str):
@@ -92,3 +102,11 @@ class _Reader:
         if path not in self._seen:
             self._seen[path] = training_image(path)
         return self._seen[path]
+
+
+def _names(images: Any) -> list[tuple[int, Any]]:
+    """Each name with its tier, 0 best, of a list of names and of lists of names that tie."""
+    if not isinstance(images, list):
+        return []
+    tiers = [one for one in (listed if isinstance(listed, list) else [listed] for listed in images) if one]
+    return [(place, name) for place, tier in enumerate(tiers) for name in tier]
