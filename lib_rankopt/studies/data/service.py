@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_rankopt.store.collected.files import HeldFiles
+from lib_rankopt.studies.data.comparing import Comparing
 from lib_rankopt.studies.data.jobs import Jobs
 from lib_rankopt.studies.data.pictures import Pictures
 
@@ -17,12 +19,14 @@ class Data:
 
     Attributes:
         jobs: what runs in the background.
-        pictures: the images' files.
+        pictures: the images' files. comparing: images ranked a few at a time.
     """
 
     def __init__(self, data_dir: Path, store: Store, blobs: BlobStore) -> None:
+        held = HeldFiles(data_dir)
         self.jobs = Jobs()
-        self.pictures = Pictures(store.collected, data_dir / "collected")
+        self.pictures = Pictures(store.collected, held.root)
+        self.comparing = Comparing(store.collected, held, self.pictures, self.jobs)
 
     def close(self) -> None:
         """Stop what runs in the background."""
