@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib_rankopt.errors import ConflictError, InvalidInputError, RankOptError
+from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError, RankOptError
 from lib_rankopt.store.collected.derive import net_labels
 from lib_rankopt.store.collected.records import COMPARISONS, LABEL_KINDS, Collection, FeedbackDraft, FeedbackRecord, Rating
 from lib_rankopt.store.records import new_id
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _MOST_AHEAD = 4
 _FIRST_IMAGES = 32
 _LOOKED_BACK = (50, 20_000)
+_LONGEST = 2**31 - 1  # milliseconds that fit their column
 
 
 class Comparing:
@@ -155,7 +156,7 @@ class Comparing:
             NotFoundError: there is no such collection or image. InvalidInputError: not 2 to 8 images, or tiers that do not name each
                 once. ConflictError: the token was used for another answer.
         """
-        rater, shown = _name(rater), tuple(images)
+        rater, shown = _name(rater), _checked_images(images)
         if not 2 <= len(shown) <= 8 or not token:
             raise InvalidInputError(f"An answer is about 2 to 8 images and has a token, not {len(shown)} images and '{token[:40]}'.")
         kind: Any = "skip" if skip else ("pair" if len(shown) == 2 else "ranking")
@@ -164,7 +165,8 @@ class Comparing:
         with self._memory.writing(collection):
             earlier = self._same(shown, rater) if not skip else None
             about = {beliefs.REPEATS: earlier.number} if earlier is not None else {}
-            draft = FeedbackDraft(kind, shown, filled, token, None, rater, latency_ms=latency_ms, about=about)
+            waited = None if latency_ms is None else min(max(latency_ms, 0), _LONGEST)
+            draft = FeedbackDraft(kind, shown, filled, token, None, rater, latency_ms=waited, about=about)
             event = self._append(collection, draft)
         memory = self._memory.rater(collection, rater)
         with memory.lock:
@@ -177,7 +179,7 @@ class Comparing:
         if kind not in LABEL_KINDS or not token:
             raise InvalidInputError(f"There is no label '{kind[:40]}'; there are {', '.join(LABEL_KINDS)}, each with a token.")
         record = self._store.collection(collection)
-        draft = FeedbackDraft(kind, (image,), ((0,),), token, None, _name(rater))  # type: ignore[arg-type]
+        draft = FeedbackDraft(kind, _checked_images([image]), ((0,),), token, None, _name(rater))  # type: ignore[arg-type]
         with self._memory.writing(collection):
             event = self._append(collection, draft)
         return Answered(event.number, self._settled(record))
@@ -360,11 +362,11 @@ class Comparing:
 
     def _free_name(self, name: str | None, root: Path) -> str:
         if name is not None:
-            if not (plain := " ".join(name.split())) or len(plain) > 100:
+            if not (plain := _plain(name)) or len(plain) > 100:
                 raise InvalidInputError(f"A name has 1 to 100 signs; this one has {len(plain)}.")
             return plain
         taken = {one.name for one in self._store.collections()}
-        plain = root.name[:80] or str(root)
+        plain = _plain(root.name)[:80] or "images"
         return next(one for number in range(1, len(taken) + 2) if (one := plain if number == 1 else f"{plain} ({number})") not in taken)
 
     def _generator(self) -> np.random.Generator:
@@ -373,7 +375,19 @@ class Comparing:
 
 
 def _name(rater: str) -> str:
-    plain = " ".join(rater.split())
+    plain = _plain(rater)
     if not plain or len(plain) > 60:
         raise InvalidInputError(f"A rater's name has 1 to 60 signs; this one has {len(plain)}.")
     return plain
+
+
+def _plain(name: str) -> str:
+    """A name as every database takes it."""
+    return " ".join(name.replace("\0", "").encode("utf-8", "replace").decode("utf-8").split())
+
+
+def _checked_images(images: Sequence[int]) -> tuple[int, ...]:
+    for image in images:
+        if not 0 <= image < 2**63:
+            raise NotFoundError(f"There is no image {image}.")
+    return tuple(images)

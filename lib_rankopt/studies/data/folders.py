@@ -39,8 +39,8 @@ def checked_folder(path: str) -> Path:
         if not found.is_dir():
             raise InvalidInputError(f"{given} is {'no folder' if found.exists() else 'not there'}; name a folder of images.")
         next(found.iterdir(), None)
-    except OSError as error:
-        raise InvalidInputError(f"The folder {given} cannot be read: {error.strerror or error}.") from error
+    except (OSError, UnicodeError) as error:
+        raise InvalidInputError(f"The folder {path[:200]!r} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     return found
 
 
