@@ -248,6 +248,7 @@ class ComparingUndo(BaseModel):
 
     rater: str = "me"
     token: str = Field(default="", description="The sender's: the same one twice takes back one answer.")
+    window: str = Field(default="", description="As for the next comparisons.")
 
 
 class Empty(BaseModel):

@@ -62,10 +62,12 @@ def get_next(
     number: int,
     rater: str = Query(default="me", description="Who will answer."),
     count: int = Query(default=1, description="How many, to have some ready ahead; 1 to 4."),
+    window: str = Query(default="", description="Tells windows of one rater apart."),
+    held: str = Query(default="", description="Tokens that this window still holds, with commas; its others can come again."),
     service: StudyService = SERVICE,
 ) -> JSONResponse:
     """The next comparisons, others at every call; an empty list where nothing is left that this rater has not compared."""
-    return reply(service.data.comparing.next(number, rater, count))
+    return reply(service.data.comparing.next(number, rater, count, window[:40], held.split(",")))
 
 
 @router.post("/collections/{number}/answers", responses=gives(Answered, 201), status_code=201)
@@ -84,7 +86,7 @@ def put_label(number: int, body: ComparingLabel, service: StudyService = SERVICE
 @router.post("/collections/{number}/undo", responses=gives(Undone))
 def undo(number: int, body: ComparingUndo, service: StudyService = SERVICE) -> JSONResponse:
     """Take back the rater's last answer, and give the comparison once more."""
-    return reply(service.data.comparing.undo(number, body.rater, body.token))
+    return reply(service.data.comparing.undo(number, body.rater, body.token, body.window[:40]))
 
 
 @router.post("/collections/{number}/rebuild", responses=gives(Job, 202), status_code=202)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Collection as Container
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,13 +111,16 @@ class Comparing:
         return self.view(collection)
 
     # -- comparing
-    def next(self, collection: int, rater: str = "me", count: int = 1) -> tuple[Comparison, ...]:
+    def next(
+        self, collection: int, rater: str = "me", count: int = 1, window: str = "", held: Container[str] = ()
+    ) -> tuple[Comparison, ...]:
         """Return the next comparisons; fewer, or none, where nothing is left that this rater has not compared.
 
         Every call gives others. What is not answered can come again after ten minutes.
 
         Args:
             count: 1 to 4, to have some ready ahead.
+            window: tells windows of one rater apart. held: tokens that this one still holds; others that it was given can come again.
 
         Raises:
             NotFoundError: there is no such collection. InvalidInputError: another count.
@@ -128,12 +132,14 @@ class Comparing:
         found: list[Comparison] = []
         with memory.lock:
             self._seed(record)
+            if window:
+                memory.release(window, held)
             chooser = Chooser(self._store, self._pictures, collection, rater, memory, self._generator())
             for _ in range(count):
                 images = chooser.next(settings_of(record.settings.get("comparing")), self._within(record) == "prompt")
                 if images is None:
                     break
-                found.append(self._composed(images, rater, memory))
+                found.append(self._composed(images, rater, memory, window))
         return tuple(found)
 
     def answer(
@@ -184,7 +190,7 @@ class Comparing:
             event = self._append(collection, draft)
         return Answered(event.number, self._settled(record))
 
-    def undo(self, collection: int, rater: str = "me", token: str = "") -> Undone:
+    def undo(self, collection: int, rater: str = "me", token: str = "", window: str = "") -> Undone:
         """Take back the rater's last answer, skip or label that stands, and give the comparison once more.
 
         Raises:
@@ -202,7 +208,7 @@ class Comparing:
         if target.kind not in LABEL_KINDS:
             with memory.lock:
                 memory.pairs.difference_update(compared(target))
-                comparison = self._composed(target.images, rater, memory)
+                comparison = self._composed(target.images, rater, memory, window)
         done = Undone(target.kind, self._settled(record), comparison, 0 if comparison else target.images[0])
         with self._lock:
             self._undone[(collection, token)] = done
@@ -311,12 +317,12 @@ class Comparing:
                 break
         raise ConflictError(f"There is nothing of {rater} to take back.")
 
-    def _composed(self, images: Sequence[int], rater: str, memory: RaterMemory) -> Comparison:
+    def _composed(self, images: Sequence[int], rater: str, memory: RaterMemory, window: str = "") -> Comparison:
         known = self._store.images_by_number(images)
         labels = net_labels(event for event in self._store.feedback_of(images) if event.rater == rater and not event.source)
         said = {image: "like" if one.liked else "dislike" for image, (one, *_) in labels.items()}
         token = new_id()
-        memory.show(token, tuple(images))
+        memory.show(token, tuple(images), window)
         shown = [known[image] for image in images]
         return Comparison(token, tuple(ShownImage(i.number, i.key, i.prompt, i.width, i.height, said.get(i.number, "")) for i in shown))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -35,12 +35,16 @@ class RaterMemory:
     """
 
     pairs: set[frozenset[int]] = field(default_factory=set)
-    shown: dict[str, tuple[tuple[int, ...], float]] = field(default_factory=dict)
+    shown: dict[str, tuple[tuple[int, ...], float, str]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def show(self, token: str, images: tuple[int, ...]) -> None:
+    def show(self, token: str, images: tuple[int, ...], window: str) -> None:
         """Note what goes to a screen."""
-        self.shown[token] = (images, time.monotonic() + _OPEN_SECONDS)
+        self.shown[token] = (images, time.monotonic() + _OPEN_SECONDS, window)
+
+    def release(self, window: str, held: Collection[str]) -> None:
+        """A window holds these and no others: it was loaded again, or has thrown some away."""
+        self.shown = {token: one for token, one in self.shown.items() if one[2] != window or token in held}
 
     def answered(self, token: str) -> None:
         """Forget what was on a screen."""
@@ -55,8 +59,8 @@ class RaterMemory:
     def on_screen(self) -> list[tuple[int, ...]]:
         """What is on screens now."""
         late = time.monotonic()
-        self.shown = {token: (images, until) for token, (images, until) in self.shown.items() if until > late}
-        return [images for images, _ in self.shown.values()]
+        self.shown = {token: one for token, one in self.shown.items() if one[1] > late}
+        return [one[0] for one in self.shown.values()]
 
     def unwanted(self) -> set[frozenset[int]]:
         """All pairs that must not come now."""
