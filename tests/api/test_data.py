@@ -183,7 +183,7 @@ def test_collections_are_renamed_looked_at_and_deleted(api: Api, service: StudyS
     (tmp_path / "foxes" / "1.png").write_bytes((tmp_path / "foxes" / "0.png").read_bytes())
     started = api("POST", "/data/collections/1/look", json={})
     assert started.status_code == 202
-    job = schemas.DataJob(**started.json())
+    job = schemas.Job(**started.json())
     service.data.jobs.wait(job.id, 60)
     (now,) = api("GET", "/data/jobs").json()
     assert (now["state"], now["done"], now["outcome"]["here"], now["collection"]) == ("done", 6, 6, 1)

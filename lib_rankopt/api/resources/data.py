@@ -16,12 +16,12 @@ from lib_rankopt.api.schemas import (
     DataDetail,
     DataDuplicates,
     DataImage,
-    DataJob,
     DataOverview,
     DataPage,
     DataReach,
     DataSource,
     Empty,
+    Job,
     LabelImages,
     Rename,
     TakeBack,
@@ -132,20 +132,20 @@ def delete_collection(number: int, service: StudyService = SERVICE) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/collections/{number}/look", responses=gives(DataJob, 202), status_code=202)
+@router.post("/collections/{number}/look", responses=gives(Job, 202), status_code=202)
 def look_at_files(number: int, body: Empty, service: StudyService = SERVICE) -> JSONResponse:
     """Look at a collection's files in the background: which are gone or changed, and their hashes."""
     return reply(service.data.browsing.look(number), 202)
 
 
 # -- jobs
-@router.get("/jobs", responses=gives(list[DataJob]))  # type: ignore[valid-type]
+@router.get("/jobs", responses=gives(list[Job]))  # type: ignore[valid-type]
 def list_jobs(service: StudyService = SERVICE) -> JSONResponse:
     """What runs in the background or has run, newest first."""
     return reply(service.data.jobs.views())
 
 
-@router.post("/jobs/{job}/stop", responses=gives(DataJob))
+@router.post("/jobs/{job}/stop", responses=gives(Job))
 def stop_job(job: str, body: Empty, service: StudyService = SERVICE) -> JSONResponse:
     """Stop a job after the step under way; what it has done stays."""
     return reply(service.data.jobs.stop(job))
