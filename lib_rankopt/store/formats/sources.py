@@ -89,9 +89,12 @@ def read(sources: Sequence[Source], after: int, rows: Callable[[Source], Iterato
         if source.end <= after:
             continue
         try:
-            for row in ending(rows(source), source.end):
-                if row.done > after:
-                    yield row
+            held: Row | None = None  # as shapes.ending does, without another generator for each of millions of rows
+            for row in rows(source):
+                if held is not None and held.done > after:
+                    yield held
+                held = row
+            yield from ending([held] if held is not None else [], source.end)
         except InvalidInputError as error:
             if len(sources) == 1:
                 raise
