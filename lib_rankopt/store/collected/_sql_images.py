@@ -134,7 +134,7 @@ _NOTE = (
     "UPDATE collected_images SET state = :state, file_sha256 = COALESCE(:file, file_sha256), sha256 = COALESCE(:content, sha256), "
     "phash = COALESCE(:phash, phash), width = CASE WHEN :width > 0 THEN :width ELSE width END, "
     "height = CASE WHEN :height > 0 THEN :height ELSE height END, size = :size, modified = :modified, "
-    "held = CASE WHEN :path IS NULL THEN held ELSE :held END, path = COALESCE(:path, path) WHERE number = :number"
+    "held = CASE WHEN CAST(:path AS TEXT) IS NULL THEN held ELSE :held END, path = COALESCE(:path, path) WHERE number = :number"
 )
 
 

@@ -35,7 +35,7 @@ def collected(store: Store, tmp_path: Path, *feedback: FeedbackDraft) -> Collect
 
 def said(kind: str, *keys: int, tiers: tuple[tuple[int, ...], ...] | None = None, token: str = "", **more: object) -> FeedbackDraft:
     names = tuple(f"{key}.png" for key in keys)
-    places = tiers or tuple((n,) for n in range(len(keys)))
+    places = tuple((n,) for n in range(len(keys))) if tiers is None else tiers
     return FeedbackDraft(kind, names, places, token or f"{kind} {keys} {more}", **more)  # type: ignore[arg-type]
 
 
@@ -51,7 +51,7 @@ def test_what_stands_comes_out_as_it_was_said(store: Store, tmp_path: Path) -> N
     made = collected(
         store, tmp_path,
         said("pair", 1, 0), said("pair", 2, 3, tiers=((0, 1),)), said("pair", 0, 2, tiers=((1,), (0,))),
-        said("ranking", 4, 5, 6, tiers=((2,), (0, 1))), said("like", 7), said("skip", 4, 5, tiers=((0,), (1,))),
+        said("ranking", 4, 5, 6, tiers=((2,), (0, 1))), said("like", 7), said("skip", 4, 5, tiers=()),
     )  # fmt: skip
     found = dataset(store, tmp_path, made)
     assert feedback_of(found) == [
