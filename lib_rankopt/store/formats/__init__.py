@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 # name → module and class; imported when asked for, as some need packages that not everybody has
 _FORMATS: Mapping[str, tuple[str, str]] = {
+    "archive": ("archive", "Archive"),
+    "dro": ("dro_folders", "DroFolders"),
+    "folder": ("image_folder", "ImageFolder"),
     "jsonl": ("metadata_jsonl", "MetadataJsonl"),
+    "spo-prompts": ("spo_prompts", "SpoPrompts"),
+    "wl-folders": ("wl_folders", "WinLoseFolders"),
 }
 
 
