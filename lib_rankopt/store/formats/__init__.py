@@ -18,6 +18,7 @@ _FORMATS: Mapping[str, tuple[str, str]] = {
     "dro": ("dro_folders", "DroFolders"),
     "folder": ("image_folder", "ImageFolder"),
     "jsonl": ("metadata_jsonl", "MetadataJsonl"),
+    "kto": ("kto_csv", "DiffusionKto"),
     "spo-prompts": ("spo_prompts", "SpoPrompts"),
     "wl-folders": ("wl_folders", "WinLoseFolders"),
 }
