@@ -41,6 +41,11 @@ class BlobStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @property
+    def root(self) -> Path:
+        """The data folder."""
+        return self._root
+
     # -- images
     def put_image(self, image: Image.Image, parameters: str, selection: SelectionRecord | None = None) -> str:
         """Keep an image as PNG; return its hash. Alpha is dropped.

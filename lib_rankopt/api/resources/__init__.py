@@ -2,10 +2,26 @@
 
 from fastapi import APIRouter
 
-from lib_rankopt.api.resources import answers, automatic, blind, host, images, picks, progress, rounds, scores, static, studies, training
+from lib_rankopt.api.resources import (
+    answers,
+    automatic,
+    blind,
+    collected_images,
+    host,
+    images,
+    picks,
+    progress,
+    rounds,
+    scores,
+    static,
+    studies,
+    training,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
-    *(module.router for module in (host, studies, rounds, answers, progress, picks, automatic, blind, scores, training, images, static)),
+    *(module.router for module in (host, studies, rounds, answers, progress, picks, automatic, blind, scores, training, images)),
+    collected_images.router,
+    static.router,
     images.uploads,
 )
 

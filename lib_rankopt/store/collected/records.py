@@ -37,6 +37,11 @@ class Collection:
     created_at: str = ""
     number: int = 0
 
+    @property
+    def id(self) -> str:
+        """What it is called beside the ids of studies: ``c12``."""
+        return f"c{self.number}"
+
 
 @dataclass(frozen=True)
 class ImageDraft:

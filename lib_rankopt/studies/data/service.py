@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_rankopt.studies.data.jobs import Jobs
+from lib_rankopt.studies.data.pictures import Pictures
 
 if TYPE_CHECKING:
     from lib_rankopt.store import BlobStore, Store
@@ -16,10 +17,12 @@ class Data:
 
     Attributes:
         jobs: what runs in the background.
+        pictures: the images' files.
     """
 
     def __init__(self, data_dir: Path, store: Store, blobs: BlobStore) -> None:
         self.jobs = Jobs()
+        self.pictures = Pictures(store.collected, data_dir / "collected")
 
     def close(self) -> None:
         """Stop what runs in the background."""
