@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_rankopt.store.collected.files import HeldFiles
 from lib_rankopt.studies.data.jobs import Jobs
+from lib_rankopt.studies.data.moving import Moving
 from lib_rankopt.studies.data.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -18,11 +20,13 @@ class Data:
     Attributes:
         jobs: what runs in the background.
         pictures: the images' files.
+        moving: imports, exports, looks at files.
     """
 
     def __init__(self, data_dir: Path, store: Store, blobs: BlobStore) -> None:
         self.jobs = Jobs()
         self.pictures = Pictures(store.collected, data_dir / "collected")
+        self.moving = Moving(store, blobs, HeldFiles(data_dir), self.jobs)
 
     def close(self) -> None:
         """Stop what runs in the background."""
