@@ -166,7 +166,7 @@ def _add_select(commands: Any) -> None:
     where = command.add_argument_group("result", "printed where neither is given")
     where.add_argument("--to", nargs="+", metavar="[FORMAT] PATH", help="write them in a format (default dro, Diffusion-DRO's folders)")
     where.add_argument("--collection", default="", metavar="NAME", help="keep them in the store")
-    where.add_argument("--likes", action="store_true", help="with each of them a like, for objectives that want labels")
+    where.add_argument("--no-likes", action="store_true", help="without the like that each of them comes with, by the scorer")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of --to's format")
     command.add_argument("--json", action="store_true", help="one JSON object a line per image: file, prompt, score; the summary as the last")
     command.set_defaults(run=_lazy("select"))

@@ -50,15 +50,17 @@ def run(arguments: Namespace) -> int:
         pools = _pools(arguments, stores)
         allowed = _allowed(arguments, pools)
         if arguments.by == "ratings":
-            found, scores = _by_ratings(pools, allowed), None
+            found, spread, scores = *_by_ratings(pools, allowed), None
         else:
+            spread = None
             scores = score(lambda: (one for _, one in allowed()), names, arguments, own)
             if scores is None:
                 return 0
             found = scores.scored()
         _check_found(found, scores, pools)
         limits = (arguments.top, arguments.per_prompt or (1 if arguments.benchmark_prompts and not arguments.top else None))
-        with Chosen(pools, best(found, *limits), "+".join(names) or arguments.by, arguments.likes) as chosen:
+        by = "+".join(names) or arguments.by
+        with Chosen(pools, best(found, *limits), by, not arguments.no_likes, spread) as chosen:
             report = _report(chosen, found, scores, pools, arguments)
             report.update(_write(chosen, target, arguments, stores))
         _tell(report, arguments)
@@ -99,7 +101,10 @@ def _target(arguments: Namespace) -> Target | None:
     if len(arguments.to) > 2:
         raise InvalidInputError(f"--to {' '.join(arguments.to)}: give a format and a path, or a path only.")
     name, path = ("dro", *arguments.to)[-2:]
-    fmt = formats.get(name, **format_options(arguments))
+    options = format_options(arguments)
+    if name == "dro":
+        options.setdefault("top", "all")  # the choice is made here
+    fmt = formats.get(name, **options)
     moving.check_target(fmt, Path(path))
     return fmt, Path(path)
 
@@ -160,10 +165,18 @@ def _allowed(arguments: Namespace, pools: Sequence[Pool]) -> Callable[[], Iterat
     )
 
 
-def _by_ratings(pools: Sequence[Pool], allowed: Callable[[], Iterator[tuple[Pool, Candidate]]]) -> list[Scored]:
+def _by_ratings(
+    pools: Sequence[Pool], allowed: Callable[[], Iterator[tuple[Pool, Candidate]]]
+) -> tuple[list[Scored], dict[str, float]]:
+    """Strengths of the candidates about which something was said, and their standard deviations by name."""
     ratings = {id(pool): pool.ratings() for pool in pools}
-    every = ((one, ratings[id(pool)].get(one.image.key)) for pool, one in allowed())
-    return [Scored(one.name, rating[0], one.group) for one, rating in every if rating is not None]
+    found: list[Scored] = []
+    spread: dict[str, float] = {}
+    for pool, one in allowed():
+        if (rating := ratings[id(pool)].get(one.image.key)) is not None:
+            found.append(Scored(one.name, rating[0], one.group))
+            spread[one.name] = rating[1]
+    return found, spread
 
 
 def _check_found(found: Sequence[Scored], scores: Scores | None, pools: Sequence[Pool]) -> None:

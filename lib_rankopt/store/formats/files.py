@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
 
@@ -40,12 +40,12 @@ def relative(name: object) -> str:
     if len(text) > 1024 or _NO_SIGN.search(text):
         raise InvalidInputError(f"{name[:80]!r} is no file name")
     parts: list[str] = []
-    for part in PurePosixPath(text).parts:
+    for part in text.split("/"):
         if part == "..":
             if not parts:
                 raise InvalidInputError(f"{name[:200]!r} leads out of the data set's folder")
             parts.pop()
-        elif part != ".":
+        elif part not in ("", "."):
             parts.append(part)
     if not parts:
         raise InvalidInputError(f"{name[:200]!r} is no file name")

@@ -47,6 +47,13 @@ def pairs(tiers: Tiers) -> Iterator[tuple[int, int, bool]]:
             yield (b, a, False) if ranks[b] < ranks[a] else (a, b, ranks[a] == ranks[b])
 
 
+def choices(tiers: Tiers) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """What tiers say as choices: each position with all those of lower tiers. Ties go unsaid."""
+    for at, tier in enumerate(tiers[:-1]):
+        worse = tuple(position for lower in tiers[at + 1 :] for position in lower)
+        yield from ((better, worse) for better in tier)
+
+
 def caption(answer: FeedbackEntry, image: ImageEntry) -> str:
     """The prompt that an answer is about one of its images under."""
     return image.prompt if answer.prompt is None else answer.prompt
@@ -71,7 +78,7 @@ def plain(value: Any, depth: int = 4) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return value if value.isascii() else clean(value)
+        return clean(value)
     if isinstance(value, int):
         return value if abs(value) < 1 << 63 else str(value)
     if isinstance(value, float):

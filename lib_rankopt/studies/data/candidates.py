@@ -124,11 +124,6 @@ class Pool(ABC):
         values = zip(found.keys, found.ratings.mean.tolist(), found.ratings.sd.tolist(), found.comparisons.games.tolist(), strict=True)
         return {key: (mean, sd) for key, mean, sd, games in values if games > 0}
 
-    def feedback_among(self, keys: set[str]) -> Iterator[FeedbackEntry]:
-        """Yield what was said about these images and no others."""
-        for _, feedback in self.pieces():
-            yield from (said for said in feedback if keys.issuperset(said.images))
-
 
 def _under_all_prompts(images: Sequence[ImageEntry], feedback: Sequence[FeedbackEntry]) -> Iterator[ImageEntry]:
     yield from images

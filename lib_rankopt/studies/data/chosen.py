@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
-from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
 from lib_rankopt.evaluation.select import Scored
 from lib_rankopt.store.formats import files
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, ImageEntry, Row
@@ -24,6 +24,7 @@ class Place:
     original: ImageEntry
     pool: Pool
     score: float
+    sd: float | None = None
     spooled: Path | None = None
 
 
@@ -34,12 +35,15 @@ class Chosen:
         pools: are gone through once more.
         scored: best first.
         by: whose scores these are: the rater of the likes.
-        likes: each image comes with a like.
+        likes: each image comes with a like; what else was said about it stays where it is.
+        spread: standard deviations by the candidates' names, where the scores are strengths by what people said.
     """
 
-    def __init__(self, pools: Sequence[Pool], scored: Sequence[Scored], by: str, likes: bool = False) -> None:
+    def __init__(
+        self, pools: Sequence[Pool], scored: Sequence[Scored], by: str, likes: bool = True, spread: Mapping[str, float] | None = None
+    ) -> None:
         self.name, self._by, self._likes = f"best by {by}", by, likes
-        self._pools = tuple(pools)
+        self._pools, self._spread = tuple(pools), spread
         self._folder = tempfile.TemporaryDirectory(prefix="rankopt-")
         try:
             self.places = self._gather(scored)
@@ -80,8 +84,9 @@ class Chosen:
             image = candidate.image
             count = keys[image.key] = keys.get(image.key, 0) + 1
             key = image.key if count == 1 else f"{count}/{image.key}"  # another prompt, or another source's
-            about = {**image.about, "score": one.score, "score_by": self._by}
-            places.append(Place(replace(image, key=key, about=about), image, pool, one.score, spooled))
+            about = {**image.about, "scores": {**_scores(image), self._by: round(one.score, 6)}}
+            sd = None if self._spread is None else self._spread[one.name]
+            places.append(Place(replace(image, key=key, about=about), image, pool, one.score, sd, spooled))
         return tuple(places)
 
     # -- as a data set
@@ -90,12 +95,7 @@ class Chosen:
         return (place.entry for place in self.places)
 
     def feedback(self) -> Iterator[tuple[FeedbackEntry, tuple[ImageEntry, ...]]]:
-        """What was said about chosen images and no others, and the likes."""
-        for pool in self._pools:
-            own = {place.original.key: place for place in reversed(self.places) if place.pool is pool}
-            for said in pool.feedback_among(set(own)):
-                entries = tuple(own[key].entry for key in said.images)
-                yield replace(said, images=tuple(entry.key for entry in entries)), entries
+        """A like of each."""
         if self._likes:
             for place in self.places:
                 yield self._like(place.entry), (place.entry,)
@@ -109,8 +109,13 @@ class Chosen:
         return files.read(place.spooled) if place.spooled else place.pool.read(place.original)
 
     def ratings(self) -> Mapping[str, tuple[float, float]]:
-        """The scores, without uncertainty: their order is the choice's."""
-        return {place.entry.key: (place.score, 0.0) for place in self.places}
+        """Strengths, if that is what the images were chosen by; scores of scorers are none."""
+        return {place.entry.key: (place.score, place.sd) for place in self.places if place.sd is not None}
+
+
+def _scores(image: ImageEntry) -> Mapping[str, Any]:
+    found = image.about.get("scores")
+    return found if isinstance(found, Mapping) else {}
 
 
 class AsRows(Format):
@@ -140,10 +145,7 @@ class AsRows(Format):
                 yield Row(done, said.token, tuple(replace(image, path=None, data=None) for image in images), (said,))
 
     def _row(self, image: ImageEntry, done: int) -> Row:
-        from lib_rankopt.errors import NotFoundError, StoreError
-
-        plain: dict[str, Any] = {"path": None, "data": None}
         try:
             return Row(done, image.key, (replace(image, path=None, data=self._dataset.read(image)),))
-        except (NotFoundError, StoreError) as error:
-            return Row(done, image.key, (replace(image, **plain),), problem=str(error))
+        except (NotFoundError, StoreError, InvalidInputError) as error:
+            return Row(done, image.key, (replace(image, path=None, data=None),), problem=str(error))
