@@ -18,11 +18,10 @@ from lib_rankopt.store.formats import json_tables, sources, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, ImageEntry, Row, WriteReport
 from lib_rankopt.store.formats.grouping import Tally
 from lib_rankopt.store.formats.json_tables import Made
-from lib_rankopt.store.formats.shapes import Occurrences, about, caption, choice, choices
+from lib_rankopt.store.formats.shapes import Occurrences, about, caption, choice, choices, compared
 from lib_rankopt.store.formats.sources import Source
 from lib_rankopt.store.formats.writing import (
     EVERY,
-    NO_COMPARISON,
     NO_LABELS,
     NO_TIES,
     ImageFolder,
@@ -93,9 +92,8 @@ def _made(values: Mapping[str, Any], tokens: Occurrences) -> Made:
     if len(images) < 2:
         return Made(images, problem="there is one image only, so nothing was chosen")
     token = tokens.token(str(values.get("id")), rater, str(best), *paths)
-    kind = "pair" if len(images) == 2 else "ranking"
     more = about(values, "id", "contain_name")
-    return Made(images, (FeedbackEntry(kind, tuple(paths), choice(best, len(images)), token, prompt, rater, about=more),))
+    return Made(images, (FeedbackEntry(compared(len(images)), tuple(paths), choice(best, len(images)), token, prompt, rater, about=more),))
 
 
 def _choices(answer: FeedbackEntry, shown: tuple[ImageEntry, ...], report: WriteReport) -> list[tuple[int, tuple[int, ...]]]:

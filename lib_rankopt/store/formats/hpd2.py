@@ -2,7 +2,7 @@
 
 As the README of ``tgxs002/HPSv2`` says and its ``hpsv2/src/training/data.py`` loads (``HPDDataset``, ``RankingDataset``): ``train.json`` is
 a list of ``{prompt, file_path, human_preference, user_hash}`` with two paths and a **one-hot** list, ``test.json`` one of ``{prompt,
-image_path, rank, raw_annotations}``, where ``rank`` sums up the annotators (per image, lower is better) and ``raw_annotations`` (also spelled
+image_path, rank, raw_annotations}``, where ``rank`` sums up the annotators (per image, lower is better) and ``raw_annotations`` (or
 ``raw_annotation``) holds ``{rank, user_hash}`` of each. Paths are relative to ``train/`` and ``test/`` beside them, or to the folder itself
 where there are no such ones. Each annotator's ranking is an answer of its own; the summary is kept in ``about["rank"]``.
 
@@ -25,7 +25,7 @@ from lib_rankopt.store.formats import json_tables, sources, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, ImageEntry, Row, WriteReport
 from lib_rankopt.store.formats.grouping import Groups, Tally
 from lib_rankopt.store.formats.json_tables import Made
-from lib_rankopt.store.formats.shapes import FIRST, SECOND, Occurrences, caption, numbers, pairs, ranks_of, tiers_of
+from lib_rankopt.store.formats.shapes import FIRST, SECOND, Occurrences, caption, compared, numbers, pairs, ranks_of, tiers_of
 from lib_rankopt.store.formats.sources import Source
 from lib_rankopt.store.formats.writing import EVERY, NO_LABELS, NO_TIES, ImageFolder, JsonList, count_unused, empty_folder, whole_file
 
@@ -149,7 +149,7 @@ def _answer(annotation: Any, paths: list[str], prompt: str, summary: Mapping[str
     except InvalidInputError:
         more = {}
     token = tokens.token(prompt, rater, *map(repr, ranks), *paths)
-    return FeedbackEntry("pair" if len(paths) == 2 else "ranking", tuple(paths), tiers_of(ranks), token, prompt, rater, about=more)
+    return FeedbackEntry(compared(len(paths)), tuple(paths), tiers_of(ranks), token, prompt, rater, about=more)
 
 
 def _write_pairs(answer: FeedbackEntry, shown: tuple[ImageEntry, ...], images: ImageFolder, out: JsonList, report: WriteReport) -> None:

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.store.formats.base import FeedbackEntry, ImageEntry, Row
+from lib_rankopt.store.formats.base import FeedbackEntry, FeedbackKind, ImageEntry, Row
 from lib_rankopt.store.formats.text import clean
 
 Tiers = tuple[tuple[int, ...], ...]
@@ -32,6 +32,11 @@ def ranks_of(tiers: Tiers) -> list[int]:
     """Ranks by position, from 1; images of one tier share a rank."""
     found = {position: rank for rank, tier in enumerate(tiers, 1) for position in tier}
     return [found[position] for position in range(len(found))]
+
+
+def compared(count: int) -> FeedbackKind:
+    """What a comparison of so many images is called."""
+    return "pair" if count == 2 else "ranking"
 
 
 def choice(best: int, count: int) -> Tiers:

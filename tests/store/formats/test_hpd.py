@@ -59,7 +59,9 @@ class TestHpd1(FormatConformance):
         images=compared(1, 2, 3, 4, 5, 6, 8),
         text="*.json",
         many=lambda folder, rows: write(folder / "preference_train.json", [v1(n) for n in range(rows)]),
-        hostile=lambda folder: write(folder / "a.json", [v1(0, file_path=["../x.jpg", "y.jpg"]), v1(1, file_path=["/etc/passwd", "b"]), v1(2)]),
+        hostile=lambda folder: write(
+            folder / "a.json", [v1(0, file_path=["../x.jpg", "y.jpg"]), v1(1, file_path=["/etc/passwd", "b"]), v1(2)]
+        ),
     )
 
 
@@ -71,7 +73,9 @@ class TestHpd2(FormatConformance):
         images=compared(1, 2, 3, 4, 5, 6, 8),
         text="*.json",
         many=lambda folder, rows: write(folder / "train.json", [v2(n) for n in range(rows)]),
-        hostile=lambda folder: write(folder / "test.json", [ranked(0, image_path=["../x", "y", "z"]), ranked(1, image_path=["\\\\h\\x", "y"]), ranked(2)]),
+        hostile=lambda folder: write(
+            folder / "test.json", [ranked(0, image_path=["../x", "y", "z"]), ranked(1, image_path=["\\\\h\\x", "y"]), ranked(2)]
+        ),
     )
 
 
@@ -124,7 +128,9 @@ def test_v1_bad_rows_are_named(tmp_path: Path, changes: dict[str, Any], images: 
 
 def test_v1_ids_and_names_come_back(tmp_path: Path) -> None:
     first = read("hpd1", write(tmp_path / "in" / "preference_train.json", [v1(1, id=77, contain_name=True)]))[0]
-    dataset = MemoryDataset(entries=list(first.images), answers=list(first.feedback), files={f"preference_images/1_{i}.jpg": picture(i) for i in range(3)})
+    dataset = MemoryDataset(
+        entries=list(first.images), answers=list(first.feedback), files={f"preference_images/1_{i}.jpg": picture(i) for i in range(3)}
+    )
     list(formats.get("hpd1").write(dataset, tmp_path / "out", WriteReport()))
     (element,) = json.loads((tmp_path / "out" / "preference_train.json").read_text(encoding="utf-8"))
     assert (element["id"], element["contain_name"], element["human_preference"], element["user_hash"]) == (77, True, 1, "u1")
@@ -145,7 +151,9 @@ def test_v2_is_one_hot_and_lies_below_its_folder(tmp_path: Path) -> None:
 def test_v2_annotators_come_back_as_one_element(tmp_path: Path) -> None:
     element = ranked(3, rank=[1, 3, 2])
     (row,) = read("hpd2", write(tmp_path / "test.json", [element]))
-    dataset = MemoryDataset(entries=list(row.images), answers=list(row.feedback), files={f"3_{i}.jpg": picture(i, "JPEG") for i in range(3)})
+    dataset = MemoryDataset(
+        entries=list(row.images), answers=list(row.feedback), files={f"3_{i}.jpg": picture(i, "JPEG") for i in range(3)}
+    )
     list(formats.get("hpd2").write(dataset, tmp_path / "out", WriteReport()))
     (again,) = json.loads((tmp_path / "out" / "test.json").read_text(encoding="utf-8"))
     assert {**again, "image_path": element["image_path"]} == element
