@@ -37,6 +37,8 @@ def run(arguments: Namespace) -> int:
     with open_stores(arguments) as stores:
         dataset = stores.dataset(find_sources(stores.store, arguments.sources))
         found = aggregate(dataset, not arguments.explicit)
+        if not found.raters:
+            raise InvalidInputError("Nothing was said about these images yet: rank some of them, or give likes.")
         agreed = agreement_of(dataset) if arguments.raters else None
     if arguments.out:
         _write(arguments.out, found)

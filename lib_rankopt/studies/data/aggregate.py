@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.evaluation.preferences.agreement import Agreement, Answer, agreement
 from lib_rankopt.evaluation.preferences.fit import Ratings, fit
 from lib_rankopt.evaluation.preferences.records import Builder, Comparisons
@@ -34,9 +33,6 @@ def aggregate(dataset: Dataset, concluded: bool = True) -> Aggregate:
 
     Args:
         concluded: labels that were concluded from what somebody did count too, by their weight.
-
-    Raises:
-        InvalidInputError: nothing was said about any image.
     """
     numbers: dict[str, int] = {}
     prompts: list[str] = []
@@ -50,8 +46,6 @@ def aggregate(dataset: Dataset, concluded: bool = True) -> Aggregate:
             continue
         raters[said.rater] = raters.get(said.rater, 0) + 1
         _add(builder, said, [numbers[key] for key in said.images])
-    if not raters:
-        raise InvalidInputError("Nothing was said about these images yet: rank some of them, or give likes.")
     comparisons = builder.finish(len(numbers))
     return Aggregate(tuple(numbers), tuple(prompts), comparisons, fit(comparisons), raters)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError
 from lib_rankopt.store.collected.records import Collection
+from lib_rankopt.store.records import StudyRecord
 
 if TYPE_CHECKING:
     from lib_rankopt.store import Store
-    from lib_rankopt.store.records import StudyRecord
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def find_sources(store: Store, wanted: Sequence[str]) -> Sources:
 
 
 def _find(every: Sources, wanted: str) -> Collection | StudyRecord:
-    hits = list[Collection | StudyRecord](one for one in every.collections if one.name == wanted)
+    hits: list[Collection | StudyRecord] = [one for one in every.collections if one.name == wanted]
     hits += [one for one in every.studies if wanted in (one.name, one.id)]
     if not hits:
         hits += [one for one in every.collections if str(one.number) == wanted]
