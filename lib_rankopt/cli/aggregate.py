@@ -63,7 +63,8 @@ def _rows(found: Aggregate) -> Iterator[dict[str, Any]]:
     order = sorted(range(len(found.keys)), key=lambda i: (-float(ratings.mean[i]), found.keys[i]))
     for i in order:
         mean, sd = float(ratings.mean[i]), float(ratings.sd[i])
-        values = (mean, sd, mean - _QUANTILE * sd, mean + _QUANTILE * sd, float(said.games[i]), float(said.likes[i]), float(said.dislikes[i]))
+        counts = (float(said.games[i]), float(said.likes[i]), float(said.dislikes[i]))
+        values = (mean, sd, mean - _QUANTILE * sd, mean + _QUANTILE * sd, *counts)
         yield dict(zip(_COLUMNS, (found.keys[i], found.prompts[i], *(round(value, 6) for value in values)), strict=True))
 
 

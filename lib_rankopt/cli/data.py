@@ -26,7 +26,7 @@ def run_import(arguments: Namespace) -> int:
     if arguments.list:
         return _list_formats(arguments)
     if not arguments.format or arguments.path is None:
-        raise InvalidInputError("What is to be read? Write: import FORMAT PATH, with 'auto' for FORMAT to guess; 'import --list' shows all.")
+        raise InvalidInputError("What is to be read? Write: import FORMAT PATH; 'auto' guesses, 'import --list' shows all.")
     fmt = moving.chosen_format(arguments.format, arguments.path, format_options(arguments))
     with open_stores(arguments) as stores:
         collection = moving.collection_for(stores.store.collected, fmt, arguments.path, arguments.name)

@@ -149,7 +149,8 @@ def _add_select(commands: Any) -> None:
     command = _command(commands, "select", "choose the best images by scores or ratings", _SELECT, _SELECT_EXAMPLES)
     _add_from(command, "a collection, a study, or a file or folder of any format, as PATH or FORMAT:PATH (default: the whole store)")
     among = command.add_argument_group("candidates")
-    among.add_argument("--benchmark-prompts", type=Path, metavar="DIR", help="the --from are HPDv2's MODEL/STYLE/00000.jpg; STYLE.json in DIR")
+    texts = "the --from are HPDv2's images, MODEL/STYLE/00000.jpg; their prompts are in DIR/STYLE.json"
+    among.add_argument("--benchmark-prompts", type=Path, metavar="DIR", help=texts)
     liked = among.add_mutually_exclusive_group()
     liked.add_argument("--preferred", action="store_true", help="only images that won a comparison or are liked")
     liked.add_argument("--no-preferred", action="store_true", help="only images that did not win one and are not liked")
@@ -168,5 +169,5 @@ def _add_select(commands: Any) -> None:
     where.add_argument("--collection", default="", metavar="NAME", help="keep them in the store")
     where.add_argument("--no-likes", action="store_true", help="without the like that each of them comes with, by the scorer")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of --to's format")
-    command.add_argument("--json", action="store_true", help="one JSON object a line per image: file, prompt, score; the summary as the last")
+    command.add_argument("--json", action="store_true", help="one JSON object a line per image: file, prompt, score …; the summary last")
     command.set_defaults(run=_lazy("select"))

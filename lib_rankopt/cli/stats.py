@@ -34,7 +34,8 @@ def run(arguments: Namespace) -> int:
     if collections:
         rows = [_row(one) for one in collections]
         everything = [("", "all together", "", *_row(total)[3:])] if len(rows) > 1 else []
-        table(("number", "collection", "format", "images", "prompts", "rankings", "pairs", "likes", "dislikes", "raters"), [*rows, *everything])
+        heads = ("number", "collection", "format", "images", "prompts", "rankings", "pairs", "likes", "dislikes", "raters")
+        table(heads, [*rows, *everything])
         for group in ("raters", "models", "files", "sources"):
             _tell(group, total[group])
     if studies:

@@ -44,9 +44,9 @@ def best(candidates: Iterable[Scored], top: int | None = None, per_group: int | 
     for said, number in (("top", top), ("per group", per_group)):
         if number is not None and number < 1:
             raise InvalidInputError(f"{number} images {said}: at least 1 is needed.")
-    numbers = map(_number, candidates)
+    numbers: Iterable[Scored] = map(_number, candidates)
     if per_group is not None:
-        numbers = iter(_of_each_group(numbers, per_group))
+        numbers = _of_each_group(numbers, per_group)
     return sorted(numbers, key=_order) if top is None else heapq.nsmallest(top, numbers, key=_order)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+
 from lib_rankopt.errors import InvalidInputError, NotFoundError
 from lib_rankopt.evaluation.image_files import Source
 from lib_rankopt.store.formats import files

@@ -89,7 +89,7 @@ def chosen_format(name: str, path: Path, options: Mapping[str, str]) -> Format:
     """Return the format of this name, or, for ``auto``, the one that the file or folder most likely has.
 
     Raises:
-        InvalidInputError: there is nothing at ``path``, none of that name or of those options, one that only writes, or none can be guessed.
+        InvalidInputError: there is nothing at ``path``, no format of that name or options, one that only writes, or none can be guessed.
     """
     if not path.exists():
         raise InvalidInputError(f"There is no file or folder {path}.")

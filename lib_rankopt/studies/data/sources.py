@@ -24,7 +24,7 @@ class Sources:
     @property
     def names(self) -> list[str]:
         """Their names."""
-        return [one.name for one in (*self.collections, *self.studies)]
+        return [*(one.name for one in self.collections), *(one.name for one in self.studies)]
 
 
 def everything(store: Store) -> Sources:
