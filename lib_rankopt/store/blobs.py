@@ -61,6 +61,26 @@ class BlobStore:
         self._write(self.image_path(name), lambda file: _write_png(file, rgb, parameters, selection))
         return name
 
+    def take_image(self, data: bytes) -> str:
+        """Keep an image's PNG file as it is, with all that it says besides its pixels; return its hash.
+
+        Raises:
+            InvalidInputError: no PNG in RGB that can be read.
+            StoreError: the disk is full or the folder is not writable; nothing is left behind.
+        """
+        from PIL import Image
+
+        try:
+            with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
+                opened.load()
+                name, mode = image_hash(opened), opened.mode
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise InvalidInputError(f"no PNG that can be read ({error})") from error
+        if mode != "RGB":
+            raise InvalidInputError(f"a PNG in {mode}; images of studies are in RGB")
+        self._write(self.image_path(name), lambda file: file.write(data))
+        return name
+
     def image_path(self, image: str) -> Path:
         """Return where an image lies, whether or not it exists.
 
@@ -118,6 +138,27 @@ class BlobStore:
         plain = latent.detach().to("cpu", torch.float32).contiguous()
         name = latent_hash(plain)
         self._write(self.latent_path(name), lambda file: file.write(_safetensors(plain)))
+        return name
+
+    def take_latent(self, data: bytes) -> str:
+        """Keep a latent's file as it is; return its hash.
+
+        Raises:
+            InvalidInputError: no safetensors file with one float32 tensor ``latent`` of three dimensions.
+            StoreError: the disk is full or the folder is not writable; nothing is left behind.
+        """
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            found = load(data)["latent"]
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise InvalidInputError(f"no latent that can be read ({error})") from error
+        if found.dim() != 3 or found.dtype != torch.float32:
+            raise InvalidInputError(f"a tensor {tuple(found.shape)} of {found.dtype} is no latent")
+        name = latent_hash(found)
+        self._write(self.latent_path(name), lambda file: file.write(data))
         return name
 
     def latent_path(self, latent: str) -> Path:

@@ -19,7 +19,9 @@ from lib_rankopt.store.database import Database
 from lib_rankopt.store.records import (
     UNFINISHED,
     CandidateRecord,
+    EventDraft,
     EventKind,
+    EventRecord,
     History,
     RoundRecord,
     RoundSnapshot,
@@ -59,8 +61,9 @@ class SqlStore(EventsPart, ExtrasPart, Store):
                 connection.execute(_rounds.insert(), round_row(record))
             for candidate in history.candidates if history else ():
                 connection.execute(_candidates.insert(), candidate_row(candidate))
-            for event in history.events if history else ():
-                connection.execute(schema.events.insert(), event_row(event))
+            _add_events(connection, history.events if history else ())
+            if history:
+                self._add_blinds(connection, history.blinds, history.trials)
         return study
 
     def studies(self) -> list[StudyRecord]:
@@ -194,6 +197,16 @@ class SqlStore(EventsPart, ExtrasPart, Store):
         if not connection.execute(change).rowcount:
             _study_row(connection, study)
             raise StaleRevision("The study has been changed by somebody else in the meantime.")
+
+
+def _add_events(connection: Connection, events: Iterable[EventDraft]) -> None:
+    numbers: dict[int, int] = {}
+    for event in events:
+        row = event_row(event)
+        row["retracts"] = numbers.get(event.retracts, event.retracts) if event.retracts is not None else None
+        made = connection.execute(_events.insert(), row).inserted_primary_key
+        if isinstance(event, EventRecord) and made:
+            numbers[event.number] = int(made[0])
 
 
 def _live_rounds(study: str) -> Any:
