@@ -46,8 +46,11 @@ class ScoreCache:
         """
         if isinstance(values.get("file"), str):  # a line of score --out
             given = values.get("scores")
-            if isinstance(given, Mapping) and scorer in given:
-                self._by_name[values["file"]] = _score(given[scorer])
+            if not isinstance(given, Mapping) or (not scorer and len(given) > 1):
+                raise ValueError("it has scores of several scorers; name the one that counts with --scorer")
+            score = given.get(scorer) if scorer else next(iter(given.values()), None)
+            if score is not None:
+                self._by_name[values["file"]] = _score(score)
             return
         if "summary" in values:
             return
@@ -69,7 +72,7 @@ def read(path: Path, scorer: str) -> ScoreCache:
     """Read a file of scores of any of the three kinds; later lines count.
 
     Args:
-        scorer: whose scores of those that a line of ours holds.
+        scorer: whose scores of those that a line of ours holds; empty where each has one.
 
     Raises:
         InvalidInputError: it cannot be read, or a line is something else; the message names the line.

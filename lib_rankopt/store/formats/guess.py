@@ -54,7 +54,7 @@ def _of_columns(head: set[str]) -> str | None:
         return "kto"
     if {"prompt_id", "image_path"} <= head or {"prompt_id", "rank"} <= head:
         return "imagereward"
-    if head & {"image", "image_path", "filename", "name"} and head & {"elo", "rank", "rating", "score", "mu", "votes"}:
+    if {"winner", "loser"} <= head or {"image", "elo", "uncertainty"} <= head:
         return "image-ranker"
     return None
 
