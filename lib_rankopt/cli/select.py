@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> int:
             report.update(_write(chosen, target, arguments, stores))
         _tell(report, arguments)
     # a launcher takes any other status for a crash
-    return 1 if report["without_score"] and own.processes == 1 else 0
+    return 1 if (report["without_score"] or report["unreadable_rows"]) and own.processes == 1 else 0
 
 
 # -- before
