@@ -63,6 +63,9 @@ class Store(ABC):
         """Add a study, together with the history that a branch, or a study from elsewhere, starts with.
 
         Events that have numbers get new ones, in the order given, and so does what takes them back.
+
+        Raises:
+            ConflictError: there is a study, a round or a blind test of that id already; nothing was written.
         """
 
     @abstractmethod

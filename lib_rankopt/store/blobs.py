@@ -65,8 +65,19 @@ class BlobStore:
         """Keep an image's PNG file as it is, with all that it says besides its pixels; return its hash.
 
         Raises:
-            InvalidInputError: no PNG in RGB that can be read.
+            InvalidInputError: see :meth:`image_in`.
             StoreError: the disk is full or the folder is not writable; nothing is left behind.
+        """
+        name = self.image_in(data)
+        self._write(self.image_path(name), lambda file: file.write(data))
+        return name
+
+    @staticmethod
+    def image_in(data: bytes) -> str:
+        """Return the hash of the image in a PNG file.
+
+        Raises:
+            InvalidInputError: no PNG in RGB that can be read.
         """
         from PIL import Image
 
@@ -78,7 +89,6 @@ class BlobStore:
             raise InvalidInputError(f"no PNG that can be read ({error})") from error
         if mode != "RGB":
             raise InvalidInputError(f"a PNG in {mode}; images of studies are in RGB")
-        self._write(self.image_path(name), lambda file: file.write(data))
         return name
 
     def image_path(self, image: str) -> Path:
@@ -144,8 +154,19 @@ class BlobStore:
         """Keep a latent's file as it is; return its hash.
 
         Raises:
-            InvalidInputError: no safetensors file with one float32 tensor ``latent`` of three dimensions.
+            InvalidInputError: see :meth:`latent_in`.
             StoreError: the disk is full or the folder is not writable; nothing is left behind.
+        """
+        name = self.latent_in(data)
+        self._write(self.latent_path(name), lambda file: file.write(data))
+        return name
+
+    @staticmethod
+    def latent_in(data: bytes) -> str:
+        """Return the hash of the latent in a file.
+
+        Raises:
+            InvalidInputError: no safetensors file with one float32 tensor ``latent`` of three dimensions.
         """
         import torch
         from safetensors import SafetensorError
@@ -157,9 +178,7 @@ class BlobStore:
             raise InvalidInputError(f"no latent that can be read ({error})") from error
         if found.dim() != 3 or found.dtype != torch.float32:
             raise InvalidInputError(f"a tensor {tuple(found.shape)} of {found.dtype} is no latent")
-        name = latent_hash(found)
-        self._write(self.latent_path(name), lambda file: file.write(data))
-        return name
+        return latent_hash(found)
 
     def latent_path(self, latent: str) -> Path:
         """Return where a latent lies, whether or not it exists.

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from lib_rankopt.errors import NotFoundError
+from lib_rankopt.errors import ConflictError, NotFoundError
 from lib_rankopt.store import schema
 from lib_rankopt.store._sql_events import EventsPart, init_images
 from lib_rankopt.store._sql_extras import ExtrasPart
@@ -55,15 +55,18 @@ class SqlStore(EventsPart, ExtrasPart, Store):
 
     # -- studies
     def create_study(self, study: StudyRecord, history: History | None = None) -> StudyRecord:
-        with self._db.write() as connection:
-            connection.execute(_studies.insert(), study_row(study))
-            for record in history.rounds if history else ():
-                connection.execute(_rounds.insert(), round_row(record))
-            for candidate in history.candidates if history else ():
-                connection.execute(_candidates.insert(), candidate_row(candidate))
-            _add_events(connection, history.events if history else ())
-            if history:
-                self._add_blinds(connection, history.blinds, history.trials)
+        try:
+            with self._db.write() as connection:
+                connection.execute(_studies.insert(), study_row(study))
+                for record in history.rounds if history else ():
+                    connection.execute(_rounds.insert(), round_row(record))
+                for candidate in history.candidates if history else ():
+                    connection.execute(_candidates.insert(), candidate_row(candidate))
+                _add_events(connection, history.events if history else ())
+                if history:
+                    self._add_blinds(connection, history.blinds, history.trials)
+        except IntegrityError as error:
+            raise ConflictError(f"The study '{study.id}' is here already, or something that it brings.") from error
         return study
 
     def studies(self) -> list[StudyRecord]:
