@@ -135,7 +135,7 @@ def _place(name: str, folder: Path, root: Path) -> str:
             found = files.relative("/".join((*base, *parts[first:])))
         except InvalidInputError:
             continue
-        if first == len(parts) - 1 or (root / found).is_file():
+        if first == len(parts) - 1 or files.is_there(root, found):
             return found
     raise InvalidInputError(f"{name[:80]!r} is no file name")
 

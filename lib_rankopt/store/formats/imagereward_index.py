@@ -125,7 +125,7 @@ def _checked(record: Any, source: Source, root: Path) -> tuple[dict[str, Any], s
 def _where(path: str, source: Source, root: Path) -> str:
     """Where an image is: as its record says, or beside the file with the record."""
     beside = "/".join((*source.name.split("/")[:-1], path.rsplit("/", 1)[-1]))
-    return beside if beside != path and not (root / path).is_file() and (root / beside).is_file() else path
+    return beside if beside != path and not files.is_there(root, path) and files.is_there(root, beside) else path
 
 
 def _row(done: int, key: str, members: list[Any], tokens: Occurrences) -> Row:

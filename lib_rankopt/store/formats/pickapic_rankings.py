@@ -58,9 +58,9 @@ class PickAPicRankings(Format):
             for done, (answer, shown) in enumerate(dataset.feedback(), 1):
                 said = _said(answer, shown, report)
                 report.feedback += bool(said)
-                for best, among in said:
-                    written += 1
-                    out.writerow(_row(answer, shown, best, among, written if len(said) > 1 else 0))
+                written += len(said)
+                for number, (best, among) in enumerate(said, 1):
+                    out.writerow(_row(answer, shown, best, among, number if len(said) > 1 else 0))
                 for image in shown if said else ():
                     report.images += names.once(image.key)
                     names.note(image.key, text="written")
@@ -156,9 +156,9 @@ def _said(answer: FeedbackEntry, shown: tuple[ImageEntry, ...], report: WriteRep
 
 def _row(answer: FeedbackEntry, shown: tuple[ImageEntry, ...], best: int | None, among: tuple[int, ...], number: int) -> list[object]:
     uids = [shown[position].key for position in among]
-    known = answer.about.get("ranking_id")
+    known = answer.about.get("ranking_id", answer.token)
     return [
-        answer.token if known is None else f"{known}" if not number else f"{known}-{number}",
+        f"{known}-{number}" if number else known,
         answer.created_at,
         answer.rater,
         *uids,

@@ -122,7 +122,7 @@ class Case:
     dataset: Callable[[], MemoryDataset] = small
     example: Callable[[Path], Path] | None = None
     many: Callable[[Path, int], Path] | None = None
-    more: int = 30_000
+    more: int = 15_000
     hostile: Callable[[Path], Path] | None = None
 
     def format(self) -> Format:

@@ -52,7 +52,7 @@ class TestDiffusionKto(FormatConformance):
         images=lambda dataset: {key_of(n) for n in (0, 1, 2, 3, 4, 5, 6, 8)},
         text="*.csv",
         many=many,
-        more=100_000,
+        more=45_000,
         hostile=hostile,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import io
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -295,10 +294,10 @@ def test_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 # -- writing
 @pytest.fixture
-def written(tmp_path: Path) -> Iterator[tuple[Path, WriteReport]]:
+def written(tmp_path: Path) -> tuple[Path, WriteReport]:
     report = WriteReport()
     list(formats.get("pickapic").write(small(), tmp_path / "out", report))
-    yield tmp_path / "out", report
+    return tmp_path / "out", report
 
 
 def test_written_files_have_the_published_schema(written: tuple[Path, WriteReport]) -> None:
