@@ -54,7 +54,7 @@ Candidates come from collections, studies, folders and data sets (--from); score
 people said (--by ratings). Several scorers count alike: each in standard deviations over all candidates. Of equal ones the name decides.
 
 With --out FILE the same command goes on where it was stopped. Under 'accelerate launch' each process scores its share into
-FILE.rankI-of-N, and the first process waits for the others and selects. With or without accelerate, the same command finds what those files hold.
+FILE.rankI-of-N, and the first process waits for the others and selects. The same command finds what those files hold, also alone.
 
 exit status: 0 selected, 1 some could not be read or have no score, 2 the command cannot be used like this, 130 stopped
 """
