@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.store import schema
 from lib_rankopt.store._sql_events import chunks
-from lib_rankopt.store._sql_rows import blind_of, trial_of, trial_row
+from lib_rankopt.store._sql_rows import blind_of, blind_row, trial_of, trial_row
 from lib_rankopt.store.records import BlindRecord, ScoreRecord, TrialRecord
 
 if TYPE_CHECKING:
@@ -78,8 +78,13 @@ class ExtrasPart:
     # -- blind tests
     def add_blind(self, test: BlindRecord, trials: Sequence[TrialRecord]) -> None:
         with self._db.write() as connection:
-            values = {"id": test.id, "study": test.study, "seed": test.seed, "created_at": test.created_at}
-            connection.execute(_tests.insert(), values)
+            self._add_blinds(connection, (test,), trials)
+
+    @staticmethod
+    def _add_blinds(connection: Connection, tests: Sequence[BlindRecord], trials: Sequence[TrialRecord]) -> None:
+        if tests:
+            connection.execute(_tests.insert(), [blind_row(test) for test in tests])
+        if trials:
             connection.execute(_trials.insert(), [trial_row(trial) for trial in trials])
 
     def blind(self, test: str) -> BlindRecord:
@@ -88,6 +93,11 @@ class ExtrasPart:
         if row is None:
             raise NotFoundError(f"There is no blind test '{test}'.")
         return blind_of(row)
+
+    def blinds(self, study: str) -> list[BlindRecord]:
+        query = select(_tests).where(_tests.c.study == study).order_by(_tests.c.created_at, _tests.c.id)
+        with self._db.read() as connection:
+            return [blind_of(row) for row in connection.execute(query)]
 
     def trials(self, test: str) -> list[TrialRecord]:
         query = select(_trials).where(_trials.c.test == test).order_by(_trials.c.idx)

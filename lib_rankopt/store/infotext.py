@@ -1,4 +1,4 @@
-"""Generation parameters, as the webui and its kin write them, taken apart. Total: any text gives something, in time linear in its length."""
+"""Generation parameters, as the webui and its kin write them, taken apart. Any text gives something, in time linear in its length."""
 
 from __future__ import annotations
 

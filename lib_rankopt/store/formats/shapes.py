@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.store.formats.base import FeedbackEntry, ImageEntry, Row
+from lib_rankopt.store.formats.base import FeedbackEntry, FeedbackKind, ImageEntry, Row
 from lib_rankopt.store.formats.text import clean
 
 Tiers = tuple[tuple[int, ...], ...]
@@ -34,6 +34,11 @@ def ranks_of(tiers: Tiers) -> list[int]:
     return [found[position] for position in range(len(found))]
 
 
+def compared(count: int) -> FeedbackKind:
+    """What a comparison of so many images is called."""
+    return "pair" if count == 2 else "ranking"
+
+
 def choice(best: int, count: int) -> Tiers:
     """Tiers of one that was chosen among ``count``."""
     return ((best,), tuple(i for i in range(count) if i != best))
@@ -45,6 +50,13 @@ def pairs(tiers: Tiers) -> Iterator[tuple[int, int, bool]]:
     for a in range(len(ranks)):
         for b in range(a + 1, len(ranks)):
             yield (b, a, False) if ranks[b] < ranks[a] else (a, b, ranks[a] == ranks[b])
+
+
+def choices(tiers: Tiers) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """What tiers say as choices: each position with all those of lower tiers. Ties go unsaid."""
+    for at, tier in enumerate(tiers[:-1]):
+        worse = tuple(position for lower in tiers[at + 1 :] for position in lower)
+        yield from ((better, worse) for better in tier)
 
 
 def caption(answer: FeedbackEntry, image: ImageEntry) -> str:
@@ -71,7 +83,7 @@ def plain(value: Any, depth: int = 4) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return value if value.isascii() else clean(value)
+        return clean(value)
     if isinstance(value, int):
         return value if abs(value) < 1 << 63 else str(value)
     if isinstance(value, float):

@@ -49,7 +49,8 @@ def find(path: Path, what: str, *patterns: Sequence[str]) -> list[Source]:
         found = [one for glob in globs for one in sorted(path.glob(glob)) if one.is_file() and not one.is_symlink()]
         if found:
             return _sized(list(dict.fromkeys(found)), path)
-    raise InvalidInputError(f"The folder {path} holds no {what.removeprefix('a ')}; expected is {' or '.join(g for p in patterns for g in p)}.")
+    expected = " or ".join(glob for globs in patterns for glob in globs)
+    raise InvalidInputError(f"The folder {path} holds no {what.removeprefix('a ')}; expected is {expected}.")
 
 
 def _sized(paths: Sequence[Path], root: Path) -> list[Source]:

@@ -12,6 +12,7 @@ from lib_rankopt.studies.data.browsing import Browsing
 from lib_rankopt.studies.data.duplicates import DuplicateFinder
 from lib_rankopt.studies.data.gallery import Gallery
 from lib_rankopt.studies.data.jobs import Jobs
+from lib_rankopt.studies.data.moving import Moving
 from lib_rankopt.studies.data.pictures import Pictures
 from lib_rankopt.studies.data.reach import Reach
 
@@ -27,6 +28,7 @@ class Data:
         store: collections, their images and feedback.
         jobs: what runs in the background.
         pictures: the images' files. gallery: what is said of images in the host's own gallery.
+        moving: imports, exports, looks at files.
         browsing: what is there, and corrections. duplicates: what is there twice. reach: what objectives would get.
 
     Args:
@@ -39,6 +41,7 @@ class Data:
         self.store = store.collected
         held = HeldFiles(data_dir)
         self.jobs = Jobs()
+        self.moving = Moving(store, blobs, held, self.jobs)
         self.pictures = Pictures(store.collected, held.root)
         self.gallery = Gallery(store.collected, held)
         self.note, self.label_of = self.gallery.note, self.gallery.label_of
