@@ -20,7 +20,9 @@
             this.page = new ns.StudyPage(this.state, this.actions, this);
             this.training = new ns.TrainingPage(this.state, () => this.home());
             this.dataPage = new ns.DataPage(this.state, () => this.home());
-            this.root.append(this.homePage.element, this.page.element, this.training.element, this.dataPage.element, ...ns.noteElements);
+            this.folders = new ns.FolderPage(this.state, () => this.home());
+            this.homePage.element.append(this.folders.shelf);
+            this.root.append(this.homePage.element, this.page.element, this.training.element, this.dataPage.element, this.folders.element, ...ns.noteElements);
             this.state.subscribe((data) => this.draw(data));
             this.draw(this.state.data);
         }
@@ -28,6 +30,7 @@
         /** First reading; a page that was reloaded goes on with its study. */
         async begin() {
             this.actions.flush();
+            this.folders.load().catch(() => {}); // asked for again whenever the list is shown
             const open = sessionStorage.getItem('rankopt:open');
             try {
                 if (open) await this.state.visit(open);
@@ -45,11 +48,11 @@
 
         draw(data) {
             const inStudy = Boolean(data.study);
-            const elsewhere = [this.training.draw(data), this.dataPage.draw(data)].some(Boolean);
+            const elsewhere = [this.training.draw(data), this.dataPage.draw(data), this.folders.draw(data)].some(Boolean);
             set(this.homePage.element, 'hidden', inStudy || elsewhere);
             set(this.page.element, 'hidden', !inStudy);
             mark(document.body, 'rankopt-in-study', inStudy || elsewhere);
-            mark(this.root, 'ro-full', inStudy && data.full);
+            mark(this.root, 'ro-full', (inStudy || data.folder !== null) && data.full);
             if (inStudy) this.state.scores.follow();
             if (inStudy) this.page.draw(data);
             else this.homePage.draw(data);
@@ -76,6 +79,7 @@
         home() {
             this.training.close();
             this.dataPage.close();
+            this.folders.close();
             this.state.close();
             this.state.loadStudies().catch(ns.report);
         }
@@ -148,7 +152,7 @@
             if (overlay.onKey && overlay.onKey(command, event)) stop(event);
             return;
         }
-        if (board.dataPage.control && inBoard && board.dataPage.key(event)) {
+        if (inBoard && (board.folders.key(event) || (board.dataPage.control && board.dataPage.key(event)))) {
             stop(event);
             return;
         }

@@ -183,7 +183,7 @@ def test_collections_are_renamed_looked_at_and_deleted(api: Api, service: StudyS
     (tmp_path / "foxes" / "1.png").write_bytes((tmp_path / "foxes" / "0.png").read_bytes())
     started = api("POST", "/data/collections/1/look", json={})
     assert started.status_code == 202
-    job = schemas.DataJob(**started.json())
+    job = schemas.Job(**started.json())
     service.data.jobs.wait(job.id, 60)
     (now,) = api("GET", "/data/jobs").json()
     assert (now["state"], now["done"], now["outcome"]["here"], now["collection"]) == ("done", 6, 6, 1)
@@ -210,7 +210,7 @@ def test_data_go_out_and_come_in(make: Callable[..., Api], service: StudyService
     target = tmp_path / "out"
     started = api("POST", "/data/exports", json={"path": str(target), "format": "jsonl", "sources": ["c1"]})
     assert started.status_code == 202, started.text
-    done = service.data.jobs.wait(schemas.DataJob(**started.json()).id, 60)
+    done = service.data.jobs.wait(schemas.Job(**started.json()).id, 60)
     assert (done.state, done.outcome["feedback"]) == ("done", 3), done.error
     refused(api("POST", "/data/exports", json={"path": str(target), "format": "jsonl"}), 422, "already")
     started = api("POST", "/data/imports", json={"path": str(target), "name": "again"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
@@ -14,6 +14,7 @@ from lib_rankopt.store.records import (
     BlindRecord,
     CandidateRecord,
     EventDraft,
+    EventRecord,
     History,
     RoundRecord,
     ScoreRecord,
@@ -319,6 +320,29 @@ class StoreConformance:
         assert store.rounds(child.id) == [record]
         assert store.candidates([record.id]) == {record.id: [candidate]}
         assert store.events(child.id)[0].copied_from == 3
+
+    def test_a_whole_study_from_elsewhere(self, store: Store) -> None:
+        """With the numbers that its events had there, and its blind tests; all of it or nothing."""
+        store.append(draft(add_round(store, store.create_study(a_study()))), 1)
+        study = a_study()
+        record = RoundRecord(new_id(), study.id, 0, 3, "r", "ready")
+        said = [EventRecord(**asdict(draft(record)), number=70), EventRecord(**asdict(draft(record)), number=90)]
+        back = EventRecord(**asdict(draft(record, kind="retraction", payload={}, retracts=70)), number=95)
+        test = BlindRecord(new_id(), study.id, 5)
+        trials = tuple(TrialRecord(test.id, i, a_hash(i), a_hash(9), i == 1, 7) for i in range(2))
+        store.create_study(study, History((record,), (), (*said, back), (test,), trials))
+        events = store.events(study.id)
+        assert [event.token for event in derive.standing(events)] == [said[1].token]
+        assert events[2].retracts == events[0].number
+        assert store.blinds(study.id) == [test]
+        assert store.trials(test.id) == list(trials)
+        again = a_study()
+        with pytest.raises(ConflictError):
+            store.create_study(again, History((replace(record, study=again.id),)))
+        with pytest.raises(ConflictError):
+            store.create_study(study)
+        with pytest.raises(NotFoundError):
+            store.study(again.id)
 
     def test_deleting_names_what_nobody_else_needs(self, store: Store) -> None:
         study, other = store.create_study(a_study()), store.create_study(a_study())

@@ -19,12 +19,12 @@ from lib_rankopt.api.schemas import (
     DataDuplicates,
     DataFormats,
     DataImage,
-    DataJob,
     DataOverview,
     DataPage,
     DataReach,
     DataSource,
     Empty,
+    Job,
     LabelImages,
     NewExport,
     NewImport,
@@ -138,7 +138,7 @@ def delete_collection(number: int, service: StudyService = SERVICE) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/collections/{number}/look", responses=gives(DataJob, 202), status_code=202)
+@router.post("/collections/{number}/look", responses=gives(Job, 202), status_code=202)
 def look_at_files(number: int, body: Empty, service: StudyService = SERVICE) -> JSONResponse:
     """Look at a collection's files in the background: which are gone or changed, and their hashes."""
     return reply(service.data.moving.start_look(number), 202)
@@ -151,13 +151,13 @@ def get_formats(request: Request) -> JSONResponse:
     return reply(describe_formats(context_of(request).takes_paths))
 
 
-@router.post("/imports", responses=gives(DataJob, 202), status_code=202)
+@router.post("/imports", responses=gives(Job, 202), status_code=202)
 def start_import(request: Request, body: NewImport, service: StudyService = SERVICE) -> JSONResponse:
     """Read a data set of the server's machine into a collection, in the background; the same again goes on, and adds nothing twice."""
     return reply(service.data.moving.start_import(body.format, _path(request, body.path), body.name.strip()[:200]), 202)
 
 
-@router.post("/exports", responses=gives(DataJob, 202), status_code=202)
+@router.post("/exports", responses=gives(Job, 202), status_code=202)
 def start_export(request: Request, body: NewExport, service: StudyService = SERVICE) -> JSONResponse:
     """Write studies and collections to the server's machine, in the background; nothing is written over."""
     return reply(service.data.moving.start_export(body.format, body.sources, _path(request, body.path)), 202)
@@ -177,13 +177,13 @@ def _path(request: Request, text: str) -> Path:
 
 
 # -- jobs
-@router.get("/jobs", responses=gives(list[DataJob]))  # type: ignore[valid-type]
+@router.get("/jobs", responses=gives(list[Job]))  # type: ignore[valid-type]
 def list_jobs(service: StudyService = SERVICE) -> JSONResponse:
     """What runs in the background or has run, newest first."""
     return reply(service.data.jobs.views())
 
 
-@router.post("/jobs/{job}/stop", responses=gives(DataJob))
+@router.post("/jobs/{job}/stop", responses=gives(Job))
 def stop_job(job: str, body: Empty, service: StudyService = SERVICE) -> JSONResponse:
     """Stop a job after the step under way; what it has done stays."""
     return reply(service.data.jobs.stop(job))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS
 from lib_rankopt.store.collected.files import HeldFiles
 from lib_rankopt.studies.data.browsing import Browsing
+from lib_rankopt.studies.data.comparing import Comparing
 from lib_rankopt.studies.data.duplicates import DuplicateFinder
 from lib_rankopt.studies.data.gallery import Gallery
 from lib_rankopt.studies.data.jobs import Jobs
@@ -29,6 +30,7 @@ class Data:
         jobs: what runs in the background.
         pictures: the images' files. gallery: what is said of images in the host's own gallery.
         moving: imports, exports, looks at files.
+        comparing: images ranked a few at a time.
         browsing: what is there, and corrections. duplicates: what is there twice. reach: what objectives would get.
 
     Args:
@@ -45,6 +47,7 @@ class Data:
         self.pictures = Pictures(store.collected, held.root)
         self.gallery = Gallery(store.collected, held)
         self.note, self.label_of = self.gallery.note, self.gallery.label_of
+        self.comparing = Comparing(store.collected, held, self.pictures, self.jobs)
         self.browsing = Browsing(store, held, self.jobs, weights)
         self.duplicates = DuplicateFinder(store.collected, self.browsing)
         self.reach = Reach(store, blobs, self.browsing)
