@@ -8,6 +8,8 @@
     const {h, set, text, button, sleep, duration} = ns.base;
     const BUSY = 700;
     const IDLE = 6000;
+    const NO_COUNTS = new Set(['done', 'total', 'collection', 'rows', 'skipped']);
+    const WORDS = {feedback: 'answers', known_images: 'images known before', known_feedback: 'answers known before', found: 'found again'};
     const moves = (job) => job.state === 'queued' || job.state === 'running';
 
     /** "1,200 of 5,000 images, about 2 min left" */
@@ -23,8 +25,8 @@
 
     /** Counts that a job ended with, such as "12 gone, 3 found". */
     function outcome(job) {
-        const counts = job.outcome && typeof job.outcome === 'object' ? Object.entries(job.outcome) : [];
-        return counts.filter(([name, value]) => typeof value === 'number' && value > 0 && !['done', 'total'].includes(name)).map(([name, value]) => `${value.toLocaleString()} ${name.replaceAll('_', ' ')}`).join(', ');
+        const {look, ...counts} = job.outcome && typeof job.outcome === 'object' ? job.outcome : {};
+        return Object.entries({...counts, ...look}).filter(([name, value]) => typeof value === 'number' && value > 0 && !NO_COUNTS.has(name)).map(([name, value]) => `${value.toLocaleString()} ${WORDS[name] || name}`).join(', ');
     }
 
     class DataJobs {
@@ -87,7 +89,7 @@
             let row = this.rows.get(job.id);
             if (!row) {
                 const bar = h('span', {class: 'ro-meter', role: 'progressbar', 'aria-valuemin': '0', 'aria-valuemax': '100', 'aria-label': job.title}, h('span', {class: 'ro-fill'}));
-                row = h('li', {class: 'ro-job'}, h('strong', {}, job.title), bar, h('span', {class: 'ro-words'}), button('Stop', null, () => this.stop(job.id), {command: 'data_stop'}),
+                row = h('li', {class: 'ro-job'}, h('strong', {}, job.title), bar, h('span', {class: 'ro-words'}), button('What was left out', null, () => ns.openTroubles(this.jobs.get(job.id)), {command: 'data_troubles'}), button('Stop', null, () => this.stop(job.id), {command: 'data_stop'}),
                     button('Dismiss', null, () => {
                         this.hidden.add(job.id);
                         this.draw();
@@ -95,13 +97,14 @@
                 this.rows.set(job.id, row);
                 this.element.prepend(row);
             }
-            const [, bar, words, stop, dismiss] = row.children;
+            const [, bar, words, trouble, stop, dismiss] = row.children;
             const share = job.total ? Math.min(1, job.done / job.total) : job.state === 'done' ? 1 : 0;
             bar.firstChild.style.transform = `scaleX(${share})`;
             set(bar, 'aria-valuenow', job.total || !moves(job) ? Math.round(100 * share) : null);
             set(bar, 'hidden', !moves(job));
             text(words, progress(job));
             set(row, 'data-state', job.state);
+            set(trouble, 'hidden', moves(job) || !ns.jobTroubles(job.outcome).length);
             set(stop, 'hidden', !moves(job));
             set(dismiss, 'hidden', moves(job));
         }

@@ -175,12 +175,13 @@
             this.overview = new DataOverview(this);
             this.gallery = new ns.DataGallery(this);
             this.twins = new ns.DataTwins(this);
+            this.moving = new ns.DataMoving(this);
             this.jobs = new ns.DataJobs(this.api, (job) => this.jobEnded(job));
             this.away = h('div', {class: 'ro-banner ro-away', hidden: true}, 'The server is away; trying again. Nothing is lost.');
             this.tabs = new Map(VIEWS.map(([name, label]) => [name, button(label, null, () => this.show(name), {command: `data_view_${name}`})]));
             this.element = h('section', {class: 'ro-datapage', 'aria-label': 'Data', hidden: true},
                 h('header', {class: 'ro-head'}, button('Studies', null, home, {icon: 'back', class: 'ro-quiet', command: 'studies'}), h('h2', {}, 'Data'),
-                    h('nav', {class: 'ro-tabs', 'aria-label': 'Views'}, [...this.tabs.values()]), h('span', {class: 'ro-data-commands'}), ns.raterButton()),
+                    h('nav', {class: 'ro-tabs', 'aria-label': 'Views'}, [...this.tabs.values()]), this.moving.element, ns.raterButton()),
                 this.away, this.jobs.element, this.overview.element, this.gallery.element, this.twins.element);
             const kept = sessionStorage.getItem(OPEN);
             this.view = VIEWS.some(([name]) => name === kept) ? kept : 'overview';
@@ -223,7 +224,7 @@
         begin() {
             this.control = new AbortController();
             this.show(this.view);
-            this.read(this.control.signal);
+            this.read(this.control.signal).then(() => this.moving.load(this.control.signal)).catch(() => {});
             this.jobs.watch(this.control.signal);
         }
 

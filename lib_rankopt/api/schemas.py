@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 import pydantic
 from pydantic import BaseModel, Field, create_model
 
-from lib_rankopt.api import training_info
+from lib_rankopt.api import data_formats, training_info
 from lib_rankopt.api.host_info import HostInfo
 from lib_rankopt.hosts.picks import PickView
 from lib_rankopt.selection.record import SelectionRecord
@@ -77,6 +77,7 @@ DataPage = model_of(browsing_views.ImagePage)
 DataDetail = model_of(browsing_views.ImageDetail)
 DataDuplicates = model_of(browsing_views.Duplicates)
 DataReach = model_of(browsing_views.ReachView)
+DataFormats = model_of(data_formats.Formats)
 Job = model_of(JobView)
 RankedCollection = model_of(comparing_views.RankedCollection)
 Comparison = model_of(comparing_views.Comparison)
@@ -200,6 +201,22 @@ class TrainingState(BaseModel):
 
     run: TrainingRun  # type: ignore[valid-type]
     metrics: list[dict[str, Any]]
+
+
+class NewImport(BaseModel):
+    """A data set to read."""
+
+    path: str = Field(default=..., description="Full path of a file or folder of the server's machine.")
+    format: str = Field(default="auto", description="A format's name, or auto.")
+    name: str = Field(default="", description="Of the collection; empty for the file's or folder's.")
+
+
+class NewExport(BaseModel):
+    """A data set to write."""
+
+    path: str = Field(default=..., description="Full path on the server's machine; nothing may be there, or an empty folder.")
+    format: str = Field(default=..., description="A format's name.")
+    sources: list[str] = Field(default_factory=list, description="Ids of studies and collections; none for all of them.")
 
 
 class LabelImages(BaseModel):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rankopt import __version__
+from lib_rankopt.cli.parser_data import add_data_commands
 
 _EXAMPLES = """\
 examples:
@@ -21,6 +22,8 @@ examples:
   python -m lib_rankopt score --scorer clip foxes
   python -m lib_rankopt train --objective dpo --data pairs.jsonl --steps 400 --output loras
   python -m lib_rankopt studies list
+  python -m lib_rankopt import auto outputs/txt2img-images --name mine
+  python -m lib_rankopt select --from mine --scorer clip --top 20
 """
 
 _TRAIN = """\
@@ -90,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_score(commands)
     _add_train(commands)
     _add_studies(commands)
+    add_data_commands(commands)
     _add_pocket(commands)
     return parser
 

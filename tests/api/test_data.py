@@ -196,6 +196,44 @@ def test_collections_are_renamed_looked_at_and_deleted(api: Api, service: StudyS
     assert (tmp_path / "foxes" / "0.png").is_file()
 
 
+def test_formats(make: Callable[..., Api]) -> None:
+    found = schemas.DataFormats(**make(takes_paths=True)("GET", "/data/formats").json())
+    by_name = {one.name: one for one in found.formats}
+    assert found.paths
+    assert (by_name["kto"].reads, by_name["kto"].writes) == (True, True)
+    assert all(one.title for one in found.formats)
+    assert not make()("GET", "/data/formats").json()["paths"]
+
+
+def test_data_go_out_and_come_in(make: Callable[..., Api], service: StudyService, images: list[int], tmp_path: Path) -> None:
+    api = make(takes_paths=True)
+    target = tmp_path / "out"
+    started = api("POST", "/data/exports", json={"path": str(target), "format": "jsonl", "sources": ["c1"]})
+    assert started.status_code == 202, started.text
+    done = service.data.jobs.wait(schemas.Job(**started.json()).id, 60)
+    assert (done.state, done.outcome["feedback"]) == ("done", 3), done.error
+    refused(api("POST", "/data/exports", json={"path": str(target), "format": "jsonl"}), 422, "already")
+    started = api("POST", "/data/imports", json={"path": str(target), "name": "again"})
+    done = service.data.jobs.wait(started.json()["id"], 60)
+    assert (done.state, done.outcome["feedback"], done.outcome["problems"]) == ("done", 3, 0), done.error
+    again = next(one for one in api("GET", "/data/overview").json()["sources"] if one["name"] == "again")
+    assert (again["images"], again["pairs"], again["likes"], again["dislikes"]) == (6, 1, 1, 1)
+
+
+@pytest.mark.parametrize("path", ["", "relative", "../..", "/nowhere/at/all", "a\0b", "/" + "x" * 5000, "~nobody-of-that-name/x"])
+def test_paths_that_cannot_be_used(make: Callable[..., Api], images: list[int], path: str) -> None:
+    api = make(takes_paths=True)
+    refused(api("POST", "/data/imports", json={"path": path}), 422)
+    refused(api("POST", "/data/exports", json={"path": path, "format": "jsonl"}), 422)
+    assert api("GET", "/data/jobs").json() == []
+
+
+def test_servers_that_take_no_paths_read_and_write_nothing(api: Api, images: list[int], tmp_path: Path) -> None:
+    refused(api("POST", "/data/imports", json={"path": str(tmp_path / "foxes")}), 422, "does not let pages name")
+    refused(api("POST", "/data/exports", json={"path": str(tmp_path / "out"), "format": "jsonl"}), 422, "does not let pages name")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_objectives_would_get(api: Api, images: list[int]) -> None:
     found = schemas.DataReach(**api("GET", "/data/objectives?data=c1").json())
     by_name = {one.name: one for one in found.objectives}

@@ -182,6 +182,27 @@ def test_a_look_at_the_files_and_duplicates(home: Any, images: list[int]) -> Non
     page.wait_for_selector(".ro-data-twins:not([hidden])")  # the page comes back to where it was
 
 
+def test_out_and_in_again(home: Any, tmp_path: Path) -> None:
+    page = home.page
+    page.click('[data-command="data_export"]')
+    home.wait_text("images whose file is gone: they are named", ".ro-dialog")
+    page.locator(".ro-dialog select").select_option("jsonl")
+    home.wait_text("what was said about them", ".ro-dialog")
+    page.locator(".ro-dialog input").fill(str(tmp_path / "out"))
+    home.press("Enter")
+    home.wait_text("130 images, 3 answers", ".ro-job[data-state=done]")
+    page.click('[data-command="data_import"]')
+    page.locator(".ro-dialog input").first.fill(str(tmp_path / "out"))
+    home.press("Enter")
+    home.wait_text("out", ".ro-source strong")
+    home.wait_text("Importing out", ".ro-job[data-state=done]")
+    assert page.locator(".ro-sources tbody tr").count() == 2
+    page.click('[data-command="data_import"]')
+    page.locator(".ro-dialog input").first.fill("not/there")
+    home.press("Enter")
+    home.wait_text("Give a full path", ".ro-toast")
+
+
 def test_renaming_and_deleting(home: Any, images: list[int], tmp_path: Path) -> None:
     page = home.page
     page.click('[aria-label="Rename: foxes"]')

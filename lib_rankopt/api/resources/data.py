@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from lib_rankopt.api.context import SERVICE, StudyService, reply
+from lib_rankopt.api.context import SERVICE, StudyService, context_of, reply
+from lib_rankopt.api.data_formats import describe_formats
 from lib_rankopt.api.guard import GuardedRoute
 from lib_rankopt.api.schemas import (
     REFUSALS,
@@ -15,6 +17,7 @@ from lib_rankopt.api.schemas import (
     ChosenImages,
     DataDetail,
     DataDuplicates,
+    DataFormats,
     DataImage,
     DataOverview,
     DataPage,
@@ -23,10 +26,13 @@ from lib_rankopt.api.schemas import (
     Empty,
     Job,
     LabelImages,
+    NewExport,
+    NewImport,
     Rename,
     TakeBack,
     gives,
 )
+from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store.collected.records import ImageQuery
 
 router = APIRouter(prefix="/data", tags=["data"], route_class=GuardedRoute, responses=REFUSALS)
@@ -135,7 +141,39 @@ def delete_collection(number: int, service: StudyService = SERVICE) -> Response:
 @router.post("/collections/{number}/look", responses=gives(Job, 202), status_code=202)
 def look_at_files(number: int, body: Empty, service: StudyService = SERVICE) -> JSONResponse:
     """Look at a collection's files in the background: which are gone or changed, and their hashes."""
-    return reply(service.data.browsing.look(number), 202)
+    return reply(service.data.moving.start_look(number), 202)
+
+
+# -- in and out
+@router.get("/formats", responses=gives(DataFormats))
+def get_formats(request: Request) -> JSONResponse:
+    """Formats to read and to write, and whether this server lets pages name files."""
+    return reply(describe_formats(context_of(request).takes_paths))
+
+
+@router.post("/imports", responses=gives(Job, 202), status_code=202)
+def start_import(request: Request, body: NewImport, service: StudyService = SERVICE) -> JSONResponse:
+    """Read a data set of the server's machine into a collection, in the background; the same again goes on, and adds nothing twice."""
+    return reply(service.data.moving.start_import(body.format, _path(request, body.path), body.name.strip()[:200]), 202)
+
+
+@router.post("/exports", responses=gives(Job, 202), status_code=202)
+def start_export(request: Request, body: NewExport, service: StudyService = SERVICE) -> JSONResponse:
+    """Write studies and collections to the server's machine, in the background; nothing is written over."""
+    return reply(service.data.moving.start_export(body.format, body.sources, _path(request, body.path)), 202)
+
+
+def _path(request: Request, text: str) -> Path:
+    if not context_of(request).takes_paths:
+        raise InvalidInputError("This server does not let pages name its files and folders; use its command line.")
+    try:
+        path = Path(text.strip()).expanduser()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InvalidInputError(f"'{text[:200]}' is no path that can be used ({error}).") from error
+    if not path.is_absolute():
+        raise InvalidInputError(f"Give a full path, which '{text[:200]}' is not.")
+    return path
 
 
 # -- jobs

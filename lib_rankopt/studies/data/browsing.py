@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError
 from lib_rankopt.store.collected import derive
-from lib_rankopt.store.collected.files import look
 from lib_rankopt.store.collected.records import LABEL_KINDS, CollectedImage, Collection, FeedbackDraft, FeedbackRecord, ImageQuery
 from lib_rankopt.studies.data.browsing_views import (
     EventView,
@@ -20,16 +18,13 @@ from lib_rankopt.studies.data.browsing_views import (
     RatingView,
     SourceView,
 )
-from lib_rankopt.studies.data.jobs import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lib_rankopt.store import Store
     from lib_rankopt.store.collected.files import HeldFiles
     from lib_rankopt.store.collected.records import CollectedKind, Rating
     from lib_rankopt.store.records import StudyRecord
-    from lib_rankopt.studies.data.jobs import Jobs, JobView
+    from lib_rankopt.studies.data.jobs import Jobs
 
 AT_ONCE = 500  # images that are corrected by one call
 _EVENTS = 500
@@ -186,20 +181,6 @@ class Browsing:
         hashes = {path.rsplit("/", 1)[-1].split(".")[0]: path for path in paths}
         wanted = {one.path for one in self._collected.images_by_hash(list(hashes)) if one.held}
         self._held.delete(path for path in paths if path not in wanted)
-
-    def look(self, number: int) -> JobView:
-        """Look at the files of a collection in the background: which are here, gone, changed or have moved; hashes for duplicates.
-
-        Raises:
-            NotFoundError: there is no such collection.
-        """
-        collection = self._collected.collection(number)
-
-        def work() -> Iterator[Step]:
-            for report in look(self._collected, self._held, collection):
-                yield Step(report.done, report.total, "images", asdict(report))
-
-        return self._jobs.start("look", f"Looking at the files of {collection.name}", work, number)
 
 
 # -- pure

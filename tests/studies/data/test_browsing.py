@@ -123,7 +123,7 @@ def test_images_that_there_are_not(data: Data, number: int) -> None:
         lambda n: data.browsing.caption([n], "x"),
         lambda n: data.browsing.rename(n, "x"),
         data.browsing.delete,
-        data.browsing.look,
+        data.moving.start_look,
         data.duplicates.same,
         data.duplicates.near,
     ):
@@ -240,7 +240,7 @@ def test_a_look_finds_what_is_gone_and_makes_duplicates_known(data: Data, store:
         opened.resize((32, 24), Image.Resampling.LANCZOS).save(tmp_path / "foxes" / "2.png")
     (tmp_path / "foxes" / "3.png").unlink()
     assert data.duplicates.same(number).unseen == 4
-    job = data.jobs.wait(data.browsing.look(number).id, 60)
+    job = data.jobs.wait(data.moving.start_look(number).id, 60)
     assert (job.state, job.done, job.outcome["here"], job.outcome["gone"]) == ("done", 4, 3, 1)
     assert data.browsing.image(d).image.state == "gone"
     assert data.browsing.image(a).same == (b,)
