@@ -7,16 +7,12 @@
 
     const {h, set, text, button, plural, sleep} = ns.base;
     const OPEN = 'rankopt:folder'; // in sessionStorage: the open collection, with /results behind it where these are shown
-    const RATER = 'rankopt:rater';
     const LAYOUTS = [
         ['pair', 'Two', 'Which of the two is better? The least to think about.'],
         ['four', 'Best of four', 'Choose the best of four: more said with one key.'],
         ['list', 'A list', 'Put several in order, best first.'],
     ];
     const WITHIN = [['auto', 'what the folder suggests'], ['prompt', 'images of one prompt'], ['any', 'any images']];
-
-    /** Who answers here. */
-    const rater = () => ns.shelf.get(RATER) || 'me';
 
     /** The controls of a ranking's settings; `values` reads them. */
     class SettingsForm {
@@ -28,7 +24,7 @@
             this.size = h('input', {class: 'ro-input', type: 'number', min: '2', max: '8', value: settings.size});
             this.within = h('select', {class: 'ro-select'}, WITHIN.map(([name, words]) => h('option', {value: name, selected: name === settings.within}, words)));
             this.repeats = h('input', {class: 'ro-input', type: 'number', min: '0', max: '50', step: '1', value: Math.round(settings.repeats * 100)});
-            this.rater = h('input', {class: 'ro-input', type: 'text', maxlength: '60', value: rater()});
+            this.rater = h('input', {class: 'ro-input', type: 'text', maxlength: '200', value: ns.rater.name});
             const row = (label, control, help) => h('label', {class: 'ro-setting'}, h('span', {class: 'ro-setting-name'}, label), control, help ? h('small', {class: 'ro-dim'}, help) : null);
             this.sizeRow = row('Images in a list', this.size, '2 to 8.');
             this.element = h('div', {class: 'ro-folder-form'}, this.cards, h('div', {class: 'ro-settings'}, this.sizeRow, row('Compare', this.within),
@@ -50,7 +46,7 @@
                 if (field.closest('[hidden]') || field.reportValidity()) continue;
                 return null;
             }
-            ns.shelf.set(RATER, this.rater.value.trim() || null);
+            ns.rater.name = this.rater.value;
             return {layout: this.layout, size: Number(this.size.value) || 5, within: this.within.value, repeats: (Number(this.repeats.value) || 0) / 100};
         }
     }
@@ -255,5 +251,4 @@
     }
 
     ns.FolderPage = FolderPage;
-    ns.rater = rater;
 }());

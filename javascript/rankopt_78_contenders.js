@@ -11,7 +11,7 @@
 
     /** An image that is being read before it is shown. */
     function preload(api, image) {
-        const element = h('img', {class: 'ro-look', alt: '', draggable: 'false'});
+        const element = h('img', {class: 'ro-shown', alt: '', draggable: 'false'});
         const loaded = new Promise((done) => {
             element.addEventListener('load', () => done(true));
             element.addEventListener('error', () => {

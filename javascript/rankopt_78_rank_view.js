@@ -140,7 +140,7 @@
             if (missing < 1) return Promise.resolve(0);
             const {epoch} = this;
             const held = [this.shown, ...this.queue].filter(Boolean).map((one) => one.token).concat(this.outbox.tokens);
-            const query = {rater: ns.rater(), count: missing, window: windowName(), held: held.join(',')};
+            const query = {rater: ns.rater.name, count: missing, window: windowName(), held: held.join(',')};
             this.filling = this.api.get([...this.path, 'next'], query).then((found) => {
                 if (epoch === this.epoch) this.queue.push(...found.map((one) => this.ready(one)));
                 return found.length;
@@ -192,7 +192,7 @@
         send(said) {
             const {shown} = this;
             const latency = shown.since === null ? null : Math.round(performance.now() - shown.since);
-            this.post('answers', {token: shown.token, rater: ns.rater(), images: shown.images.map((one) => one.number), latency_ms: latency, ...said});
+            this.post('answers', {token: shown.token, rater: ns.rater.name, images: shown.images.map((one) => one.number), latency_ms: latency, ...said});
             this.advance();
         }
 
@@ -202,7 +202,7 @@
             this.armed = null;
             const taken = image.label === kind;
             image.label = taken ? '' : kind;
-            this.post('labels', {token: token(), rater: ns.rater(), image: image.number, label: taken ? 'unlike' : kind});
+            this.post('labels', {token: token(), rater: ns.rater.name, image: image.number, label: taken ? 'unlike' : kind});
             this.draw();
         }
 
@@ -229,7 +229,7 @@
             this.undoing = true;
             try {
                 await this.outbox.sending;
-                const done = await this.api.post([...this.path, 'undo'], {rater: ns.rater(), token: token(), window: windowName()});
+                const done = await this.api.post([...this.path, 'undo'], {rater: ns.rater.name, token: token(), window: windowName()});
                 this.page.view.progress = done.progress;
                 this.drawHead();
                 if (done.comparison) this.again(done.comparison);

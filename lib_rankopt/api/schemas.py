@@ -17,7 +17,7 @@ from lib_rankopt.api.host_info import HostInfo
 from lib_rankopt.hosts.picks import PickView
 from lib_rankopt.selection.record import SelectionRecord
 from lib_rankopt.studies import training_views, views
-from lib_rankopt.studies.data import comparing_views
+from lib_rankopt.studies.data import browsing_views, comparing_views
 from lib_rankopt.studies.data.jobs import JobView
 
 PYDANTIC_1 = pydantic.VERSION.startswith("1.")
@@ -70,6 +70,13 @@ TrainingForm = model_of(training_info.TrainingForm)
 TrainingRun = model_of(training_views.TrainingRunView)
 Reach = model_of(training_views.Reach)
 Try = model_of(training_views.TryView)
+DataOverview = model_of(browsing_views.Overview)
+DataSource = model_of(browsing_views.SourceView)
+DataImage = model_of(browsing_views.ImageView)
+DataPage = model_of(browsing_views.ImagePage)
+DataDetail = model_of(browsing_views.ImageDetail)
+DataDuplicates = model_of(browsing_views.Duplicates)
+DataReach = model_of(browsing_views.ReachView)
 Job = model_of(JobView)
 RankedCollection = model_of(comparing_views.RankedCollection)
 Comparison = model_of(comparing_views.Comparison)
@@ -193,6 +200,36 @@ class TrainingState(BaseModel):
 
     run: TrainingRun  # type: ignore[valid-type]
     metrics: list[dict[str, Any]]
+
+
+class LabelImages(BaseModel):
+    """What somebody thinks of some collected images."""
+
+    images: list[int] = Field(default=..., description="Their numbers, 1 to 500.")
+    kind: Literal["like", "dislike", "unlike"] = Field(default=..., description="unlike: no opinion any more.")
+    rater: str = "me"
+    token: str = Field(default=..., description="Chosen by the client; sending the same again says nothing twice.")
+
+
+class CaptionImages(BaseModel):
+    """A caption for some collected images."""
+
+    images: list[int] = Field(default=..., description="Their numbers, 1 to 500.")
+    prompt: str
+
+
+class ChosenImages(BaseModel):
+    """Some collected images."""
+
+    images: list[int] = Field(default=..., description="Their numbers, 1 to 500.")
+
+
+class TakeBack(BaseModel):
+    """Which answer is taken back, and by whom."""
+
+    event: int
+    rater: str = "me"
+    token: str
 
 
 class PickState(BaseModel):

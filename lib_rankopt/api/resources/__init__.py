@@ -8,6 +8,7 @@ from lib_rankopt.api.resources import (
     blind,
     collected_images,
     comparing,
+    data,
     host,
     images,
     picks,
@@ -23,6 +24,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     *(module.router for module in (host, studies, rounds, answers, progress, picks, automatic, blind, scores, training, images)),
     collected_images.router,
     comparing.router,
+    data.router,
     static.router,
     images.uploads,
 )

@@ -46,7 +46,8 @@ def progress(
     """Return how far the images are ranked; None where no two can be compared.
 
     Beliefs are taken as independent. Strengths that were compared with each other vary together, so the figures rather err on the low
-    side; with ``sd`` from ``online`` or a lower bound (``Ratings.exact`` false) they can err on the high one, by as much as sd is short.
+    side (on random pairs, a τ foretold by 0.02 to 0.04 too small: tests). With ``sd`` from ``online``, or a lower bound
+    (``Ratings.exact`` false), they can err on the high one, by as much as sd is short.
 
     Args:
         mean, sd: ``[n]``.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ class Builder:
             InvalidInputError: an image named twice, fewer than two images, or a bad index or weight.
         """
         filled = [tuple(tier) for tier in tiers if len(tier)]
-        items = [item for tier in filled for item in tier]
+        items = [index(item) for tier in filled for item in tier]
         if len(items) < 2:
             raise InvalidInputError(f"A ranking of {len(items)} image(s); it takes two at least.")
         if len(set(items)) != len(items):
@@ -190,9 +191,9 @@ def _pair_arrays() -> tuple[array[int], array[int], array[float]]:
     return array("i"), array("i"), array("f")
 
 
-def _check_index(index: int) -> None:
-    if not 0 <= index < MAX_IMAGES:
-        raise InvalidInputError(f"Image number {index} is outside 0 … {MAX_IMAGES - 1}.")
+def _check_index(number: int) -> None:
+    if not 0 <= index(number) < MAX_IMAGES:  # before anything is appended, so that columns stay of one length
+        raise InvalidInputError(f"Image number {number} is outside 0 … {MAX_IMAGES - 1}.")
 
 
 def _counts(weight: float) -> bool:

@@ -6,9 +6,10 @@ ten seconds of one core). In the others the variances come from Gaussian belief 
 
     v_i = 1 / (H_ii − Σ_j m_{j→i}),   m_{j→i} = H_ij² / (H_jj − Σ_{k≠i} m_{k→j}),
 
-started from m = 0. It is exact on trees. Elsewhere it sums only those of the walks behind (H⁻¹)_ii that turn back on themselves, and as
-all walks count positively here, every iterate is a lower bound of the variance, never worse than 1/H_ii (D. Malioutov, J. Johnson and
-A. Willsky, "Walk-sums and belief propagation in Gaussian graphical models", JMLR 7 (2006), section 4).
+started from m = 0 and swept up to 50 times. It is exact on trees. Elsewhere it sums only those of the walks behind (H⁻¹)_ii that turn back
+on themselves, and as all walks count positively here, every iterate is a lower bound of the variance, never worse than 1/H_ii
+(D. Malioutov, J. Johnson and A. Willsky, "Walk-sums and belief propagation in Gaussian graphical models", JMLR 7 (2006), section 4).
+On random pairs and lists it is within 1 % of the exact sd; where each image only meets its neighbours on a ring, up to 16 % short.
 """
 
 from __future__ import annotations

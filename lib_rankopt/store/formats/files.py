@@ -64,6 +64,11 @@ def inside(root: Path, name: str) -> Path:
     return found
 
 
+def is_there(root: Path, name: str) -> bool:
+    """Whether a checked relative path is a file below ``root``; false of names that the system does not take (too long, say)."""
+    return os.path.isfile(f"{root}/{name}")  # noqa: PTH113 - Path raises for such names, and interns the parts of a million of them
+
+
 def read(path: Path) -> bytes:
     """Return the bytes of an image file.
 

@@ -1,9 +1,9 @@
 """JSON lines: a ``metadata.jsonl`` as Hugging Face's image folders have it, and the lines that our own trainer reads.
 
-An export is a folder with ``images/`` and one ``metadata.jsonl``. Every line names a file in ``file_name`` and has the same columns with the
-same types, so that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads it: one row for each line.
-``kind`` tells the rows apart: ``image`` for each image once, then ``ranking``, ``pair``, ``like`` and ``dislike``, whose ``file_name`` is (one
-of) the best. ``python -m lib_rankopt train --data FOLDER`` reads it as it is.
+An export is a folder with ``images/`` and one ``metadata.jsonl``. Every line names a file in ``file_name`` and has the same columns with
+the same types, so that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads it: one row for each line. ``kind`` tells the rows apart:
+``image`` for each image once, then ``ranking``, ``pair``, ``like`` and ``dislike``, whose ``file_name`` is (one of) the best.
+``python -m lib_rankopt train --data FOLDER`` reads it as it is.
 
 ===================  =================================================================================================
 ``file_name``        an image, relative to the folder
@@ -26,15 +26,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, ClassVar, cast
+from typing import IO, Any, cast
 
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store.formats import files, folders, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, FeedbackKind, Format, ImageEntry, Row, WriteReport
-from lib_rankopt.store.formats.values import tidy, tidy_text
+from lib_rankopt.store.formats.shapes import caption, ending, moment, plain
+from lib_rankopt.store.formats.writing import GONE, read_image
 
 INDEX = "metadata.jsonl"
 _FOLDER = "images"
@@ -62,9 +62,8 @@ class MetadataJsonl(Format):
 
     def rows(self, path: Path, after: int = 0) -> Iterator[Row]:
         index = _index(path)
-        for line in text.json_lines(index):
-            if line.done > after:
-                yield _row(line, f"{index.name}, line {line.number}")
+        lines = (line for line in text.json_lines(index) if line.done > after)
+        return ending((_row(line, f"{index.name}, line {line.number}") for line in lines), self.size(path))
 
     # -- writing
     def write(self, dataset: Dataset, path: Path, report: WriteReport) -> Iterator[int]:
@@ -81,7 +80,7 @@ class MetadataJsonl(Format):
 def _write_images(dataset: Dataset, target: Path, index: IO[bytes], report: WriteReport) -> Iterator[int]:
     ratings = dataset.ratings()
     for image in dataset.images():
-        if (data := folders.image_bytes(dataset, image, report)) is None:
+        if (data := read_image(dataset, image, report)) is None:
             continue
         name = f"{_FOLDER}/{files.file_name(image.key)}{files.suffix_of(data)}"
         mean, deviation = ratings.get(image.key, (0.0, 0.0))
@@ -100,7 +99,7 @@ def _write_feedback(dataset: Dataset, target: Path, index: IO[bytes], report: Wr
     for answer, images in dataset.feedback():
         names = [folders.find_written(target / _FOLDER, files.file_name(image.key)) for image in images]
         if None in names:
-            report.leave_out(f"an answer about an image that is left out: {folders.GONE}", answer.token)
+            report.leave_out(f"an answer about an image that is left out: {GONE}", answer.token)
             continue
         index.write(folders.line(_answer_columns(answer, images, [f"{_FOLDER}/{name}" for name in names])))
         report.feedback += 1
@@ -109,7 +108,7 @@ def _write_feedback(dataset: Dataset, target: Path, index: IO[bytes], report: Wr
 
 def _answer_columns(answer: FeedbackEntry, images: Sequence[ImageEntry], names: Sequence[str]) -> dict[str, Any]:
     order = [position for tier in answer.tiers for position in tier]
-    prompt = images[0].prompt if answer.prompt is None else answer.prompt
+    prompt = caption(answer, images[0])
     columns: dict[str, Any] = {
         "file_name": names[order[0]], "kind": answer.kind, "prompt": prompt, "rater": answer.rater, "created_at": answer.created_at,
         "source": answer.source, "token": answer.token, "about": folders.dumped(dict(answer.about)),
@@ -143,7 +142,7 @@ def _row(line: text.Line, place: str) -> Row:
     try:
         if not isinstance(line.value, dict):
             raise InvalidInputError("no JSON object")
-        value = tidy(line.value)
+        value = plain(line.value)
         if isinstance(value.get("kind"), str) and value["kind"] in _KINDS and isinstance(value.get("about"), str):
             value = {**value, "about": _about(value["about"])}
             images, said = _ours(value)
@@ -163,7 +162,7 @@ def _about(written: str) -> dict[str, Any]:
 
 def _json_in(column: str, written: str) -> Any:
     try:
-        return tidy(json.loads(written))
+        return plain(json.loads(written))
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{column} is no JSON ({error})") from error
 
@@ -184,7 +183,7 @@ def _ours(row: Mapping[str, Any]) -> _Found:
     written = text.word(row, "prompts")
     prompts = (_same_length(_json_in("prompts", written), str, len(names)) if written else None) or [prompt] * len(names)
     images = tuple(ImageEntry(name, of, name) for name, of in zip(names, prompts, strict=True))
-    more = {name: text.word(row, name) for name in ("rater", "source")} | {"created_at": _moment(text.word(row, "created_at"))}
+    more = {name: text.word(row, name) for name in ("rater", "source")} | {"created_at": moment(row.get("created_at"))}
     token = text.word(row, "token")
     if not 0 < len(token) <= _LONGEST_TOKEN:
         raise InvalidInputError(f"token is {token[:80]!r}; 1 to {_LONGEST_TOKEN} signs are expected")
@@ -221,9 +220,9 @@ def _label(value: Any) -> str:
 
 def _answer(kind: str, tiers: Sequence[Sequence[str]], token: str, more: Mapping[str, Any]) -> FeedbackEntry:
     names = tuple(name for tier in tiers for name in tier)
-    least = 1 if kind in ("like", "dislike") else 2
-    if len(names) < least or (kind != "ranking" and len(names) > least):
-        raise InvalidInputError(f"a {kind} has {'two images' if least == 2 else 'one image'}{' or more' * (kind == 'ranking')}, not {len(names)}")
+    least, most = {"ranking": (2, len(names)), "pair": (2, 2)}.get(kind, (1, 1))
+    if not least <= len(names) <= most:
+        raise InvalidInputError(f"a {kind} has {'one image' if least == 1 else 'two images'}{' or more' * (most > 2)}, not {len(names)}")
     counter = iter(range(len(names)))
     positions = tuple(tuple(next(counter) for _ in tier) for tier in tiers)
     return FeedbackEntry(cast("FeedbackKind", kind), names, positions, token, **more)
@@ -270,17 +269,3 @@ def _side(row: Mapping[str, Any], name: str) -> int:
     if not 0 <= value <= _LARGEST_SIDE:
         raise InvalidInputError(f"{name} is {str(value)[:80]}, no number of pixels")
     return value
-
-
-def _moment(written: str) -> str:
-    """Check a time.
-
-    Raises:
-        InvalidInputError: it is none, or has no time zone.
-    """
-    try:
-        if written and datetime.fromisoformat(written).utcoffset() is None:
-            raise ValueError
-    except ValueError:
-        raise InvalidInputError(f"created_at is {tidy_text(written[:80])!r}, no ISO 8601 time with a time zone") from None
-    return written
