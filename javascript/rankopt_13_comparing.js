@@ -54,7 +54,10 @@
             const area = Math.min(...aspects.map((aspect) => Math.min(wide, high * aspect) * Math.min(high, wide / aspect)));
             if (area > best.area) best = {columns, wide, high, area};
         }
-        return {columns: best.columns, wide: best.wide, high: best.high};
+        // no box larger than what lies in it
+        const wide = Math.min(best.wide, Math.ceil(best.high * Math.max(...aspects)));
+        const high = Math.min(best.high, Math.ceil(best.wide / Math.min(...aspects)));
+        return {columns: best.columns, wide, high};
     }
 
     /** How far a ranking is, honestly: what is said is about the running estimate. */
@@ -64,7 +67,7 @@
         const counted = `${count.toLocaleString('en')} comparison${count === 1 ? '' : 's'}`;
         if (progress.settled === null || progress.settled === undefined) return counted;
         const share = Math.round(progress.settled * 100);
-        return `${counted} · about ${share} % of the order settled`;
+        return `${counted} · ${share < 1 ? 'less than 1' : `about ${share}`} % of the order settled`;
     }
 
     /** "1.25 ± 0.40", with a real minus. */

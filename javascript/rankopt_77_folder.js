@@ -24,7 +24,7 @@
             this.size = h('input', {class: 'ro-input', type: 'number', min: '2', max: '8', value: settings.size});
             this.within = h('select', {class: 'ro-select'}, WITHIN.map(([name, words]) => h('option', {value: name, selected: name === settings.within}, words)));
             this.repeats = h('input', {class: 'ro-input', type: 'number', min: '0', max: '50', step: '1', value: Math.round(settings.repeats * 100)});
-            this.rater = h('input', {class: 'ro-input', type: 'text', maxlength: '60', value: ns.rater.name});
+            this.rater = h('input', {class: 'ro-input', type: 'text', maxlength: '200', value: ns.rater.name});
             const row = (label, control, help) => h('label', {class: 'ro-setting'}, h('span', {class: 'ro-setting-name'}, label), control, help ? h('small', {class: 'ro-dim'}, help) : null);
             this.sizeRow = row('Images in a list', this.size, '2 to 8.');
             this.element = h('div', {class: 'ro-folder-form'}, this.cards, h('div', {class: 'ro-settings'}, this.sizeRow, row('Compare', this.within),

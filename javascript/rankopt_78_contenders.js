@@ -42,7 +42,7 @@
             }}, icon(kind));
             this.like = tool('like', 'Like (L)');
             this.dislike = tool('dislike', 'Dislike (X)');
-            this.element = h('div', {class: 'ro-contender', onpointerenter: () => (view.hovered = place), onpointerleave: () => (view.hovered = null)},
+            this.element = h('div', {class: 'ro-contender', onpointermove: () => (view.hovered = place), onpointerleave: () => (view.hovered = null)},
                 this.main, h('div', {class: 'ro-tools'}, this.like, this.dislike));
         }
 

@@ -24,7 +24,7 @@
             this.shown = null;
             this.tiers = [];
             this.armed = null; // a label that waits for its image
-            this.hovered = null;
+            this.hovered = null; // the image under a pointer that was moved since it was shown
             this.epoch = 0; // changes when what is on its way is not wanted any more
             this.turn = 0; // changes when something else is to be shown
             this.finished = null; // number of images when nothing was left to compare
@@ -120,6 +120,7 @@
 
         put(comparison) {
             this.shown = comparison;
+            this.hovered = null;
             comparison.since = null;
             this.draw();
             this.fit();

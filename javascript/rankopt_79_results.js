@@ -16,8 +16,8 @@
             this.control = null;
             this.name = h('h2', {class: 'ro-name'});
             this.progress = h('span', {class: 'ro-dim ro-meta', role: 'status'});
-            this.csv = h('a', {class: 'ro-button', 'data-command': 'folder_csv', download: ''}, h('span', {class: 'ro-label'}, 'CSV'));
-            const copy = button('Copy the CSV’s address', null, () => this.copy(), {command: 'folder_copy'});
+            this.csv = h('a', {class: 'ro-button', 'data-command': 'folder_csv', download: ''}, h('span', {class: 'ro-label'}, 'CSV file'));
+            const copy = button('Copy its link', null, () => this.copy(), {command: 'folder_copy'});
             this.words = h('p', {class: 'ro-dim', role: 'status'});
             this.raters = h('div', {class: 'ro-agreement'});
             this.list = h('ol', {class: 'ro-ranked-list'});
@@ -122,9 +122,9 @@
         async copy() {
             try {
                 await navigator.clipboard.writeText(this.csv.href);
-                ns.toast('The address of the CSV has been copied.');
+                ns.toast('The link to the CSV file has been copied.');
             } catch (_) {
-                ns.toast(`The browser does not let this page copy; the address is ${this.csv.href}`, 'long');
+                ns.toast(`The browser does not let this page copy; the link is ${this.csv.href}`, 'long');
             }
         }
     }

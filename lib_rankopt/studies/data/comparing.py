@@ -382,8 +382,8 @@ class Comparing:
 
 def _name(rater: str) -> str:
     plain = _plain(rater)
-    if not plain or len(plain) > 60:
-        raise InvalidInputError(f"A rater's name has 1 to 60 signs; this one has {len(plain)}.")
+    if not plain or len(plain) > 200:
+        raise InvalidInputError(f"A rater's name has 1 to 200 signs; this one has {len(plain)}.")
     return plain
 
 
