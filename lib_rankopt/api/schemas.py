@@ -199,6 +199,41 @@ class Picked(BaseModel):
     rows: list[int] = Field(default=..., description="Numbers of candidates, as the choice names them.")
 
 
+class GalleryImages(BaseModel):
+    """Images of the host's gallery, to ask what was said of them."""
+
+    files: list[str] = Field(default=..., description="The addresses under which the page shows them.")
+    rater: str = Field(default="me", max_length=100)
+
+
+class GalleryLabel(BaseModel):
+    """What a person said of an image."""
+
+    label: Literal["", "like", "dislike"]
+    refused: str = Field(default="", description="Why nothing can be said of it.")
+
+
+class GalleryLabels(BaseModel):
+    """In the order of what was asked."""
+
+    labels: list[GalleryLabel]
+
+
+class NoteImage(BaseModel):
+    """Something said of an image, or done with it."""
+
+    file: str = Field(default=..., description="The address under which the page shows it.")
+    kind: Literal["like", "dislike", "unlike"]
+    source: Literal["", "saved", "sent", "upscaled"] = Field(default="", description="What was done; empty for what is said.")
+    rater: str = Field(default="me", max_length=100)
+
+
+class Noted(BaseModel):
+    """Whether it was kept: what is said always, what is done where the settings allow it."""
+
+    noted: bool
+
+
 class Empty(BaseModel):
     """A body with nothing in it."""
 

@@ -2,10 +2,25 @@
 
 from fastapi import APIRouter
 
-from lib_rankopt.api.resources import answers, automatic, blind, host, images, picks, progress, rounds, scores, static, studies, training
+from lib_rankopt.api.resources import (
+    answers,
+    automatic,
+    blind,
+    gallery,
+    host,
+    images,
+    picks,
+    progress,
+    rounds,
+    scores,
+    static,
+    studies,
+    training,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
-    *(module.router for module in (host, studies, rounds, answers, progress, picks, automatic, blind, scores, training, images, static)),
+    *(module.router for module in (host, studies, rounds, answers, progress, picks, automatic, blind, scores, training, gallery)),
+    *(module.router for module in (images, static)),
     images.uploads,
 )
 
