@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, create_model
 
 from lib_rankopt.api import training_info
 from lib_rankopt.api.host_info import HostInfo
+from lib_rankopt.hosts.gallery import Noted, SaidOfAll
 from lib_rankopt.hosts.picks import PickView
 from lib_rankopt.selection.record import SelectionRecord
 from lib_rankopt.studies import training_views, views
@@ -62,6 +63,8 @@ Trial = model_of(views.BlindTrial)
 Result = model_of(views.BlindResult)
 Selection = model_of(SelectionRecord)
 Pick = model_of(PickView)
+GalleryLabels = model_of(SaidOfAll)
+GalleryNoted = model_of(Noted)
 Scorer = model_of(views.ScorerView)
 Scores = model_of(views.ScoresView)
 TrainingForm = model_of(training_info.TrainingForm)
@@ -206,19 +209,6 @@ class GalleryImages(BaseModel):
     rater: str = Field(default="me", max_length=100)
 
 
-class GalleryLabel(BaseModel):
-    """What a person said of an image."""
-
-    label: Literal["", "like", "dislike"]
-    refused: str = Field(default="", description="Why nothing can be said of it.")
-
-
-class GalleryLabels(BaseModel):
-    """In the order of what was asked."""
-
-    labels: list[GalleryLabel]
-
-
 class NoteImage(BaseModel):
     """Something said of an image, or done with it."""
 
@@ -226,12 +216,6 @@ class NoteImage(BaseModel):
     kind: Literal["like", "dislike", "unlike"]
     source: Literal["", "saved", "sent", "upscaled"] = Field(default="", description="What was done; empty for what is said.")
     rater: str = Field(default="me", max_length=100)
-
-
-class Noted(BaseModel):
-    """Whether it was kept: what is said always, what is done where the settings allow it."""
-
-    noted: bool
 
 
 class Empty(BaseModel):

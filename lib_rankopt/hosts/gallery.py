@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import unquote
@@ -16,6 +17,28 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif"})
 _MOST_NAME = 4096
 _ROUTE = re.compile(r"(?:^|/)file=")
 _GRID = re.compile(r"(?:xyz_)?grid-\d{4}|prompt_matrix-\d{4}")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a person said of an image: ``label`` is ``""``, ``like`` or ``dislike``; or why nothing can be said of it (``refused``)."""
+
+    label: str = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class SaidOfAll:
+    """In the order of what was asked."""
+
+    labels: tuple[Said, ...]
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Whether it was kept: what is said always, what is done where the person's settings allow it."""
+
+    noted: bool
 
 
 class FeedbackSink(Protocol):

@@ -10,8 +10,9 @@ from fastapi.responses import JSONResponse
 
 from lib_rankopt.api.context import SERVICE, StudyService, reply
 from lib_rankopt.api.guard import GuardedRoute
-from lib_rankopt.api.schemas import REFUSALS, GalleryImages, GalleryLabels, Noted, NoteImage, gives
+from lib_rankopt.api.schemas import REFUSALS, GalleryImages, GalleryLabels, GalleryNoted, NoteImage, gives
 from lib_rankopt.errors import InvalidInputError, NotFoundError
+from lib_rankopt.hosts.gallery import Noted, Said, SaidOfAll
 
 if TYPE_CHECKING:
     from lib_rankopt.hosts.gallery import FeedbackSink
@@ -29,12 +30,10 @@ def labels(body: GalleryImages, service: StudyService = SERVICE) -> JSONResponse
     found: list[Path | str] = [_file_or_reason(service, name) for name in body.files]
     files = [one for one in found if isinstance(one, Path)]
     said = iter(_data(service).label_of(files, body.rater) if files else [])
-    return reply(
-        {"labels": [{"label": next(said)} if isinstance(one, Path) else {"label": "", "refused": one} for one in found]}
-    )
+    return reply(SaidOfAll(tuple(Said(next(said)) if isinstance(one, Path) else Said(refused=one) for one in found)))
 
 
-@router.post("/label", responses=gives(Noted))
+@router.post("/label", responses=gives(GalleryNoted))
 def label(body: NoteImage, service: StudyService = SERVICE) -> JSONResponse:
     """Say something of an image, or tell what was done with it (``source``), which is kept only where the person's settings allow it."""
     if body.source and body.kind != "like":
@@ -43,7 +42,7 @@ def label(body: NoteImage, service: StudyService = SERVICE) -> JSONResponse:
     noted = service.host.wants(file, body.kind, body.source)
     if noted:
         _data(service).note(file, body.kind, body.source, body.rater)
-    return reply({"noted": noted})
+    return reply(Noted(noted))
 
 
 def _file_or_reason(service: StudyService, name: str) -> Path | str:
