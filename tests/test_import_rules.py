@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "store": set(),
     "scorers": {"diffusion"},
     "training": {"diffusion", "store", "scorers", "evaluation"},
-    "evaluation": {"diffusion", "scorers"},
+    "evaluation": {"diffusion", "scorers", "store"},
     "diffusion": set(),
     "hosts": {"diffusion", "selection", "scorers"},
     "studies": WORKERS,

@@ -45,7 +45,7 @@ def score_files(
     Args:
         sources: files, read as the work goes on.
         scorers: by name, on the device where they are to work.
-        prompt: of all images; empty takes each one's own, see :func:`~lib_rankopt.evaluation.image_prompts.read_prompt`.
+        prompt: of all images; empty takes each one's own, see :func:`~lib_rankopt.evaluation.image_prompts.prompt_in`.
         known: scores of an earlier run by file. They are taken where size and time of the file and the prompt are still the same.
 
     Raises:

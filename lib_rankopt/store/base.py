@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from lib_rankopt.errors import ConflictError
 
 if TYPE_CHECKING:
+    from lib_rankopt.store.collected.base import CollectionStore
     from lib_rankopt.store.records import (
         BlindRecord,
         CandidateRecord,
@@ -50,6 +51,11 @@ class DuplicateToken(ConflictError):
 
 class Store(ABC):
     """See the module's text for what holds for every method."""
+
+    @property
+    @abstractmethod
+    def collected(self) -> CollectionStore:
+        """Images from elsewhere and what was said about them, in the same database."""
 
     # -- studies
     @abstractmethod

@@ -16,8 +16,8 @@ import errno
 import io
 import os
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -40,6 +40,11 @@ class BlobStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    @property
+    def root(self) -> Path:
+        """The data folder."""
+        return self._root
 
     # -- images
     def put_image(self, image: Image.Image, parameters: str, selection: SelectionRecord | None = None) -> str:
@@ -190,11 +195,22 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         OSError: as the system says; no temporary file is left behind. What ``write`` raises comes through.
     """
+    with atomic_file(path) as file:
+        write(file)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that is there whole when the block ends, and not at all when it ends in an error.
+
+    Raises:
+        OSError: as the system says; no temporary file is left behind.
+    """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("xb") as file:
-            write(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -202,10 +218,10 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     # Windows cannot open folders and needs no sync of them.
     if os.name == "nt":
         return

@@ -1,4 +1,4 @@
-"""Which study a person means."""
+"""Which study or collection a person means."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rankopt.store")
 
 _TYPES = {
-    "sqlite": {"number": "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT", "double": "FLOAT"},
-    "postgresql": {"number": "BIGSERIAL PRIMARY KEY", "double": "DOUBLE PRECISION"},
+    "sqlite": {"number": "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT", "double": "FLOAT", "bytes": "BLOB"},
+    "postgresql": {"number": "BIGSERIAL PRIMARY KEY", "double": "DOUBLE PRECISION", "bytes": "BYTEA"},
 }
 
 _STEP_1 = """
@@ -75,7 +75,44 @@ CREATE TABLE blind_trials (
 )
 """
 
-_STEPS = (_STEP_1, _STEP_2)
+_STEP_3 = """
+CREATE TABLE collections (
+    number {number}, name VARCHAR(200) NOT NULL, kind VARCHAR(16) NOT NULL, format VARCHAR(32) NOT NULL, root TEXT NOT NULL,
+    settings TEXT NOT NULL, position BIGINT NOT NULL, created_at VARCHAR(32) NOT NULL,
+    CONSTRAINT one_collection_per_name UNIQUE (name)
+);
+CREATE TABLE prompts (number {number}, digest {bytes} NOT NULL, text TEXT NOT NULL, CONSTRAINT one_prompt_per_digest UNIQUE (digest));
+CREATE TABLE raters (number {number}, name VARCHAR(200) NOT NULL, CONSTRAINT one_rater_per_name UNIQUE (name));
+CREATE TABLE collected_images (
+    number {number}, collection BIGINT NOT NULL, key TEXT NOT NULL, prompt BIGINT NOT NULL, path TEXT, held INTEGER NOT NULL,
+    file_sha256 VARCHAR(64), sha256 VARCHAR(64), phash BIGINT, width INTEGER NOT NULL, height INTEGER NOT NULL, size BIGINT NOT NULL,
+    modified {double} NOT NULL, model VARCHAR(200) NOT NULL, about TEXT, state VARCHAR(8) NOT NULL,
+    CONSTRAINT one_image_per_key UNIQUE (collection, key)
+);
+CREATE INDEX collected_images_by_prompt ON collected_images (collection, prompt, number);
+CREATE INDEX collected_images_by_file_sha256 ON collected_images (file_sha256) WHERE file_sha256 IS NOT NULL;
+CREATE INDEX collected_images_by_sha256 ON collected_images (sha256) WHERE sha256 IS NOT NULL;
+CREATE TABLE collected_feedback (
+    number {number}, collection BIGINT NOT NULL, kind VARCHAR(12) NOT NULL, image BIGINT, other BIGINT, shown INTEGER, tiers TEXT,
+    prompt BIGINT, rater BIGINT NOT NULL, source VARCHAR(32) NOT NULL, token {bytes} NOT NULL, latency_ms BIGINT, retracts BIGINT,
+    created_at BIGINT NOT NULL, about TEXT, CONSTRAINT one_feedback_per_token UNIQUE (collection, token)
+);
+CREATE INDEX collected_feedback_by_image ON collected_feedback (collection, kind, image);
+CREATE INDEX collected_feedback_by_other ON collected_feedback (other) WHERE other IS NOT NULL;
+CREATE INDEX collected_feedback_by_rater ON collected_feedback (collection, rater, number);
+CREATE UNIQUE INDEX one_retraction_per_feedback ON collected_feedback (retracts) WHERE retracts IS NOT NULL;
+CREATE TABLE ranked_images (image BIGINT NOT NULL, feedback BIGINT NOT NULL, PRIMARY KEY (image, feedback));
+CREATE TABLE tallies (collection BIGINT NOT NULL, name VARCHAR(220) NOT NULL, value BIGINT NOT NULL, PRIMARY KEY (collection, name));
+CREATE TABLE ratings (
+    image BIGINT NOT NULL PRIMARY KEY, collection BIGINT NOT NULL, prompt BIGINT NOT NULL, mean {double} NOT NULL, sd {double} NOT NULL,
+    games INTEGER NOT NULL
+);
+CREATE INDEX ratings_by_sd ON ratings (collection, sd);
+CREATE INDEX ratings_by_mean ON ratings (collection, mean);
+CREATE INDEX ratings_by_prompt ON ratings (collection, prompt)
+"""
+
+_STEPS = (_STEP_1, _STEP_2, _STEP_3)
 NEWEST = len(_STEPS)
 
 # Any constant does; it keeps two processes from migrating one PostgreSQL database at once.

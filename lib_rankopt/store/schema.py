@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -138,3 +139,133 @@ blind_trials = Table(
     Column("start_image", String(64)),
     Column("now_image", String(64)),
 )
+
+# -- collected images and feedback (:mod:`lib_rankopt.store.collected`): millions of rows, so numbers take the place of ids and names
+
+collections = Table(
+    "collections",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("name", String(200), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("format", String(32), nullable=False),
+    Column("root", Text, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    UniqueConstraint("name", name="one_collection_per_name"),
+    sqlite_autoincrement=True,
+)
+
+prompts = Table(
+    "prompts",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("digest", LargeBinary(16), nullable=False),
+    Column("text", Text, nullable=False),
+    UniqueConstraint("digest", name="one_prompt_per_digest"),
+    sqlite_autoincrement=True,
+)
+
+raters = Table(
+    "raters",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("name", String(200), nullable=False),
+    UniqueConstraint("name", name="one_rater_per_name"),
+    sqlite_autoincrement=True,
+)
+
+collected_images = Table(
+    "collected_images",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("collection", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("prompt", BigInteger, nullable=False),
+    Column("path", Text),
+    Column("held", Integer, nullable=False),
+    Column("file_sha256", String(64)),
+    Column("sha256", String(64)),
+    Column("phash", BigInteger),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("modified", Float(53), nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("about", Text),
+    Column("state", String(8), nullable=False),
+    UniqueConstraint("collection", "key", name="one_image_per_key"),
+    sqlite_autoincrement=True,
+)
+Index("collected_images_by_prompt", collected_images.c.collection, collected_images.c.prompt, collected_images.c.number)
+for _name in ("file_sha256", "sha256"):
+    _column = collected_images.c[_name]
+    Index(f"collected_images_by_{_name}", _column, sqlite_where=_column.is_not(None), postgresql_where=_column.is_not(None))
+
+collected_feedback = Table(
+    "collected_feedback",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("collection", BigInteger, nullable=False),
+    Column("kind", String(12), nullable=False),
+    # the labelled image, the better one of a pair, a ranking's first; the worse one of a pair
+    Column("image", BigInteger),
+    Column("other", BigInteger),
+    # of a pair: 0 the better one was shown first, 1 second, 2 a tie (then image was shown first)
+    Column("shown", Integer),
+    # of a ranking: [tiers of numbers, numbers as shown] in JSON
+    Column("tiers", Text),
+    Column("prompt", BigInteger),
+    Column("rater", BigInteger, nullable=False),
+    Column("source", String(32), nullable=False),
+    Column("token", LargeBinary(12), nullable=False),
+    Column("latency_ms", BigInteger),
+    Column("retracts", BigInteger),
+    Column("created_at", BigInteger, nullable=False),  # microseconds since 1970
+    Column("about", Text),
+    UniqueConstraint("collection", "token", name="one_feedback_per_token"),
+    sqlite_autoincrement=True,
+)
+_c = collected_feedback.c
+Index("collected_feedback_by_image", _c.collection, _c.kind, _c.image)
+Index("collected_feedback_by_other", _c.other, sqlite_where=_c.other.is_not(None), postgresql_where=_c.other.is_not(None))
+Index("collected_feedback_by_rater", _c.collection, _c.rater, _c.number)
+Index(
+    "one_retraction_per_feedback",
+    _c.retracts,
+    unique=True,
+    sqlite_where=_c.retracts.is_not(None),
+    postgresql_where=_c.retracts.is_not(None),
+)
+
+# which rankings an image stands in
+ranked_images = Table(
+    "ranked_images",
+    metadata,
+    Column("image", BigInteger, primary_key=True, autoincrement=False),
+    Column("feedback", BigInteger, primary_key=True, autoincrement=False),
+)
+
+# counts that grow with each intake: counting ten million rows takes seconds
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("collection", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String(220), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+ratings = Table(
+    "ratings",
+    metadata,
+    Column("image", BigInteger, primary_key=True, autoincrement=False),
+    Column("collection", BigInteger, nullable=False),
+    Column("prompt", BigInteger, nullable=False),
+    Column("mean", Float(53), nullable=False),
+    Column("sd", Float(53), nullable=False),
+    Column("games", Integer, nullable=False),
+)
+Index("ratings_by_sd", ratings.c.collection, ratings.c.sd)
+Index("ratings_by_mean", ratings.c.collection, ratings.c.mean)
+Index("ratings_by_prompt", ratings.c.collection, ratings.c.prompt)

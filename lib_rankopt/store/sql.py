@@ -14,6 +14,7 @@ from lib_rankopt.store._sql_events import EventsPart, init_images
 from lib_rankopt.store._sql_extras import ExtrasPart
 from lib_rankopt.store._sql_rows import candidate_of, candidate_row, event_of, event_row, round_of, round_row, study_of, study_row
 from lib_rankopt.store.base import StaleRevision, Store
+from lib_rankopt.store.collected.sql import SqlCollections
 from lib_rankopt.store.database import Database
 from lib_rankopt.store.records import (
     UNFINISHED,
@@ -36,11 +37,16 @@ class SqlStore(EventsPart, ExtrasPart, Store):
 
     def __init__(self, url: str) -> None:
         self._db = Database(url)
+        self._collected = SqlCollections(self._db)
 
     @property
     def name(self) -> str:
         """The database's URL without its password."""
         return self._db.name
+
+    @property
+    def collected(self) -> SqlCollections:
+        return self._collected
 
     def close(self) -> None:
         self._db.close()

@@ -16,6 +16,7 @@ from lib_rankopt.studies import init_image
 from lib_rankopt.studies import settings as settings_module
 from lib_rankopt.studies.blind import Blind
 from lib_rankopt.studies.branch import branch as branch_off
+from lib_rankopt.studies.data.service import Data
 from lib_rankopt.studies.judge import AUTO, Auto, Judge
 from lib_rankopt.studies.presence import Presence
 from lib_rankopt.studies.present import study_view
@@ -66,7 +67,7 @@ class StudyService:
 
     Attributes:
         data_dir: as given.
-        training: LoRAs from the feedback. tries: their blind comparisons.
+        training: LoRAs from the feedback. tries: their blind comparisons. data: images from elsewhere and what was said about them.
 
     Raises:
         StoreError: the folder or database cannot be used, or is of a newer version.
@@ -97,6 +98,7 @@ class StudyService:
         self._blind = Blind(self._room, self._worker)
         self.training = Training(data_dir, database_url, self._room)
         self.tries = Tries(self._room, self._worker, self.training)
+        self.data = Data(data_dir, store, blobs)
         if resume:
             self._rounds.resume()
             self._worker.start()
@@ -385,6 +387,7 @@ class StudyService:
     def close(self) -> None:
         """Stop the worker and let go of the store. Unfinished rounds are taken up by the next service on this store."""
         self.training.close()
+        self.data.close()
         self._worker.close()
         self._room.presence.close(unfinished=self._rounds.left_unfinished())
         self._room.store.close()

@@ -38,7 +38,7 @@ def feedback() -> GalleryFeedback:
     """What watches the webui's own images; the service is made when there is something to note."""
 
     def sink() -> FeedbackSink:
-        return cast("Any", service()).data  # type: ignore[no-any-return]
+        return cast("Any", service().data)  # type: ignore[no-any-return]
 
     return surroundings.kept("feedback", lambda: GalleryFeedback(sink, surroundings.data_dir() / "webui"))
 

@@ -96,7 +96,7 @@ def test_a_newer_database_is_refused_untouched(tmp_path: Path, url: str | None) 
     with database.write() as connection:
         connection.execute(text("UPDATE schema_version SET version = 99"))
     database.close()
-    with pytest.raises(StoreError, match=r"schema version 99.*up to 2.*Update Rank-Optimize"):
+    with pytest.raises(StoreError, match=r"schema version 99.*up to 3.*Update Rank-Optimize"):
         open_store(tmp_path, url)
     engine = create_engine(url or sqlite_url(tmp_path / FILE))
     with engine.connect() as plain:

@@ -6,6 +6,7 @@ from lib_rankopt.api.resources import (
     answers,
     automatic,
     blind,
+    collected_images,
     gallery,
     host,
     images,
@@ -19,8 +20,10 @@ from lib_rankopt.api.resources import (
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
-    *(module.router for module in (host, studies, rounds, answers, progress, picks, automatic, blind, scores, training, gallery)),
-    *(module.router for module in (images, static)),
+    *(module.router for module in (host, studies, rounds, answers, progress, picks, automatic, blind, scores, training, images)),
+    collected_images.router,
+    gallery.router,
+    static.router,
     images.uploads,
 )
 

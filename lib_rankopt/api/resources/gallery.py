@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -53,4 +53,4 @@ def _file_or_reason(service: StudyService, name: str) -> Path | str:
 
 
 def _data(service: StudyService) -> FeedbackSink:
-    return cast("FeedbackSink", cast("Any", service).data)
+    return cast("FeedbackSink", service.data)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.training.data.records import Example, Feedback, RankedImages, Split
+from lib_rankopt.training.data.records import Example, Feedback, LabelledImage, RankedImages, Split
 from lib_rankopt.training.objectives.base import Objective
 
 
@@ -50,31 +50,47 @@ def split(feedback: Feedback, objective: Objective, held_out: float, seed: int, 
 
 
 def _experts(feedback: Feedback) -> list[Example]:
-    """First tiers of rankings, and likes; an image that is also disliked is left out."""
+    """First tiers of rankings, and likes; an image that is also disliked is left out. What was only concluded weighs less."""
     disliked = {(one.prompt, one.image.sha256) for one in feedback.labels if not one.liked}
-    found = [(ranked.prompt, image) for ranked in feedback.rankings for image, tier in _placed(ranked) if tier == ranked.tiers[0]]
-    found += [(one.prompt, one.image) for one in feedback.labels if one.liked]
-    unique = {(prompt, image.sha256): image for prompt, image in found}
-    return [Example(prompt, (image,), label=1) for (prompt, sha), image in unique.items() if (prompt, sha) not in disliked]
+    concluded = [one for one in feedback.labels if one.liked and not one.said]
+    found = [(one.prompt, one.image, one.weight) for one in concluded]
+    found += [(ranked.prompt, image, 1.0) for ranked in feedback.rankings for image, tier in _placed(ranked) if tier == ranked.tiers[0]]
+    found += [(one.prompt, one.image, one.weight) for one in feedback.labels if one.liked and one.said]
+    unique = {(prompt, image.sha256): (image, weight) for prompt, image, weight in found}
+    kept = {key: value for key, value in unique.items() if key not in disliked}
+    return [Example(prompt, (image,), label=1, weight=weight) for (prompt, _), (image, weight) in kept.items()]
 
 
 def _labels(feedback: Feedback) -> list[Example]:
-    """Likes and dislikes; without a label of its own, an image of a ranking is liked in its first tier and disliked in its last."""
-    said: dict[tuple[str, str], set[bool]] = {}
-    images = {}
-    for one in feedback.labels:
-        said.setdefault((one.prompt, one.image.sha256), set()).add(one.liked)
-        images[one.image.sha256] = one.image
-    derived: dict[tuple[str, str], set[bool]] = {}
+    """Likes and dislikes that somebody gave; without one, an image of a ranking is liked in its first tier and disliked in its last.
+
+    Without that, what was concluded counts with its weight.
+    """
+    images = {one.image.sha256: one.image for one in feedback.labels}
+    derived: _Votes = {}
     for ranked in feedback.rankings:
         for image, tier in _placed(ranked):
             if tier in (ranked.tiers[0], ranked.tiers[-1]):
-                derived.setdefault((ranked.prompt, image.sha256), set()).add(tier == ranked.tiers[0])
+                derived.setdefault((ranked.prompt, image.sha256), {})[tier == ranked.tiers[0]] = 1.0
                 images[image.sha256] = image
     # once preferred counts as liked (the published policy "gt_label_wi_l"); contradictory labels of one image say nothing
-    every = {key: {True} if True in votes else votes for key, votes in derived.items()} | said
-    kept = {key: votes.copy().pop() for key, votes in every.items() if len(votes) == 1}
-    return [Example(prompt, (images[sha],), label=1 if liked else -1) for (prompt, sha), liked in kept.items()]
+    preferred: _Votes = {key: {True: 1.0} if True in votes else votes for key, votes in derived.items()}
+    every = _votes(feedback.labels, said=False) | preferred | _votes(feedback.labels, said=True)
+    kept = {key: next(iter(votes.items())) for key, votes in every.items() if len(votes) == 1}
+    return [Example(prompt, (images[sha],), label=1 if liked else -1, weight=weight) for (prompt, sha), (liked, weight) in kept.items()]
+
+
+_Votes = dict[tuple[str, str], dict[bool, float]]
+
+
+def _votes(labels: Sequence[LabelledImage], said: bool) -> _Votes:
+    """By prompt and image: liked or not → the weight, of labels that were given or of labels that were concluded."""
+    found: _Votes = {}
+    for one in labels:
+        if one.said == said:
+            votes = found.setdefault((one.prompt, one.image.sha256), {})
+            votes[one.liked] = max(one.weight, votes.get(one.liked, 0.0))
+    return found
 
 
 def _pairs(feedback: Feedback) -> list[Example]:

@@ -1,4 +1,8 @@
-"""Feedback from JSON lines: ``{"win", "lose", "prompt"}``, ``{"image", "prompt", "label"}`` or ``{"images": [best first], "prompt"}``."""
+"""Feedback from JSON lines: ``{"win", "lose", "prompt"}``, ``{"image", "prompt", "label"}`` or ``{"images": [best first], "prompt"}``.
+
+In ``images`` a list among the names holds those that tie: ``[["a.png", "b.png"], "c.png"]``. ``file_name`` stands for ``image``, as Hugging
+Face's image folders call it; a line with no more than that is an image of which nothing is said.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ def read(path: Path) -> Feedback:
         if line.strip():
             reader.read(number, line)
     if not reader.rankings and not reader.labels:
-        reasons = f" First: {reader.problems[0]}" if reader.problems else " It is empty."
+        reasons = f" First: {reader.problems[0]}" if reader.problems else " Nothing is said in it."
         raise InvalidInputError(f"{file}: no line can be used.{reasons}")
     return Feedback(tuple(reader.rankings), tuple(reader.labels), tuple(reader.problems))
 
@@ -63,24 +67,34 @@ class _Reader:
         prompt = row.get("prompt") or ""
         if not isinstance(prompt, str):
             raise InvalidInputError("the prompt is no text")
-        prompt = without_tags(prompt)
+        prompt, rater = without_tags(prompt), row.get("rater") or "me"
+        if not isinstance(rater, str):
+            raise InvalidInputError("the rater is no text")
         if "win" in row and "lose" in row:
             pair = (self._image(row["win"]), self._image(row["lose"]))
             if pair[0].sha256 == pair[1].sha256:
                 raise InvalidInputError("win and lose are the same image")
-            self.rankings.append(RankedImages(prompt, pair, (0, 1), source=where))
-        elif isinstance(row.get("images"), list) and len(row["images"]) > 1:
-            images = tuple(self._image(name) for name in row["images"])
-            if len({one.sha256 for one in images}) < len(images):
-                raise InvalidInputError("an image stands in the list twice")
-            self.rankings.append(RankedImages(prompt, images, tuple(range(len(images))), source=where))
-        elif "image" in row:
+            self.rankings.append(RankedImages(prompt, pair, (0, 1), rater, where))
+        elif isinstance(row.get("images"), list) and row["images"]:
+            self.rankings.append(self._ranking(row["images"], prompt, rater, where))
+        elif "image" in row or ("file_name" in row and row.get("label") is not None):
             label = row.get("label")
             if not isinstance(label, (bool, int, str)) or label not in _LIKED:
                 raise InvalidInputError(f"label is {label!r}; true or false is expected")
-            self.labels.append(LabelledImage(prompt, self._image(row["image"]), _LIKED[label], source=where))
-        else:
+            image = self._image(row.get("image", row.get("file_name")))
+            self.labels.append(LabelledImage(prompt, image, _LIKED[label], rater, where))
+        elif "file_name" not in row:
             raise InvalidInputError("neither win and lose, nor images (two at least), nor image and label")
+
+    def _ranking(self, tiers: list[Any], prompt: str, rater: str, where: str) -> RankedImages:
+        listed = [tier if isinstance(tier, list) else [tier] for tier in tiers]
+        images = tuple(self._image(name) for tier in listed for name in tier)
+        if len(images) < 2 or not all(listed):
+            raise InvalidInputError("a ranking has two images at least, and no empty lists")
+        if len({one.sha256 for one in images}) < len(images):
+            raise InvalidInputError("an image stands in the list twice")
+        places = tuple(place for place, tier in enumerate(listed) for _ in tier)
+        return RankedImages(prompt, images, places, rater, where)
 
     def _image(self, name: Any) -> TrainingImage:
         if not isinstance(name, str):

@@ -1,4 +1,4 @@
-"""All the feedback that a configuration names: studies of the store, files and folders, together."""
+"""All the feedback that a configuration names: studies and collections of the store, files and folders, together."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import NotFoundError
+from lib_rankopt.store.collected.files import HeldFiles
+from lib_rankopt.store.collected.records import Collection
 from lib_rankopt.store.find import chosen
-from lib_rankopt.training.data import files, from_store
+from lib_rankopt.training.data import files, from_collections, from_store
 from lib_rankopt.training.data.records import Feedback
 
 if TYPE_CHECKING:
     from lib_rankopt.store import BlobStore, Store
+    from lib_rankopt.store.records import StudyRecord
 
 OpenStore = Callable[[], "AbstractContextManager[tuple[Store, BlobStore]]"]
 
@@ -22,8 +25,8 @@ def gather(data: Sequence[str], open_store: OpenStore) -> Feedback:
     """Read all of it.
 
     Args:
-        data: paths, and ids or names of studies; none for all studies.
-        open_store: is asked for the store only where studies are wanted.
+        data: paths, and ids or names of studies and collections; none for all studies.
+        open_store: is asked for the store only where it is wanted.
 
     Raises:
         InvalidInputError, NotFoundError: which of the data cannot be read. StoreError: the store cannot be.
@@ -36,14 +39,24 @@ def gather(data: Sequence[str], open_store: OpenStore) -> Feedback:
     found = [files.read(path) for path in paths]
     if names or not paths:
         with open_store() as (store, blobs):
-            every = store.studies()
-            named = [chosen(every, name) for name in names] if names else every
-            found.append(from_store.read(store, blobs, [study.id for study in named]))
+            found += _from_store(store, blobs, names)
     return Feedback(
         tuple(one for part in found for one in part.rankings),
         tuple(one for part in found for one in part.labels),
         tuple(one for part in found for one in part.problems),
     )
+
+
+def _from_store(store: Store, blobs: BlobStore, names: Sequence[str]) -> list[Feedback]:
+    studies = store.studies()
+    if not names:
+        return [from_store.read(store, blobs, [study.id for study in studies])]
+    every: list[StudyRecord | Collection] = [*studies, *store.collected.collections()]
+    named = [chosen(every, name) for name in names]
+    collections = [one for one in named if isinstance(one, Collection)]
+    own = [one.id for one in named if not isinstance(one, Collection)]
+    found = [from_store.read(store, blobs, own)] if own else []
+    return [*found, from_collections.read(store, blobs, HeldFiles(blobs.root), collections)] if collections else found
 
 
 def _is_path(name: str) -> bool:

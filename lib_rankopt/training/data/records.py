@@ -44,13 +44,20 @@ class RankedImages:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image that was liked (true) or disliked (false) by itself."""
+    """One image that was liked (true) or disliked (false) by itself.
+
+    Attributes:
+        weight: above 0; 1 of what somebody said, less of what was concluded from what they did.
+        said: somebody said so on purpose; such labels win over others.
+    """
 
     prompt: str
     image: TrainingImage
     liked: bool
     rater: str = "me"
     source: str = ""
+    weight: float = 1.0
+    said: bool = True
 
 
 @dataclass(frozen=True)

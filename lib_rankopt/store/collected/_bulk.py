@@ -1,0 +1,110 @@
+"""Many rows at once, in the quickest way that a database has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import select, text
+from sqlalchemy.dialects.postgresql import insert as of_postgresql
+from sqlalchemy.dialects.sqlite import insert as of_sqlite
+
+from lib_rankopt.errors import StoreError
+from lib_rankopt.store import schema
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Table
+
+_CHUNK = 500  # SQLite before 3.32 takes 999 values in one statement
+
+Value = TypeVar("Value")
+
+
+def pieces(values: Iterable[Value]) -> Iterator[list[Value]]:
+    """Cut values into lists that fit one statement."""
+    every = list(values)
+    for start in range(0, len(every), _CHUNK):
+        yield every[start : start + _CHUNK]
+
+
+def insert(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows that are new for certain.
+
+    Raises:
+        StoreError: PostgreSQL refuses them.
+    """
+    if not rows:
+        return
+    names = ", ".join(f'"{name}"' for name in columns)
+    if connection.dialect.name != "postgresql":
+        marks = ", ".join("?" * len(columns))
+        connection.exec_driver_sql(f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})', list(rows))
+        return
+    driver = connection.dialect.loaded_dbapi
+    try:
+        with connection.connection.cursor() as cursor, cursor.copy(f'COPY "{table.name}" ({names}) FROM STDIN') as copy:  # type: ignore[attr-defined]
+            for row in rows:
+                copy.write_row(row)
+    except driver.Error as error:
+        raise StoreError(f"The database refused {len(rows)} rows of {table.name}: {str(error).splitlines()[0]}") from error
+
+
+def reserve(connection: Connection, table: Table, count: int) -> Sequence[int]:
+    """Take the next numbers of a table; numbers of rows that were deleted do not come again."""
+    if not count:
+        return range(0)
+    if connection.dialect.name == "postgresql":
+        query = text(f"SELECT nextval(pg_get_serial_sequence('{table.name}', 'number')) FROM generate_series(1, :n)")
+        return sorted(int(row[0]) for row in connection.execute(query, {"n": count}))
+    last = connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = :t"), {"t": table.name}).scalar() or 0
+    return range(int(last) + 1, int(last) + 1 + count)
+
+
+def count(connection: Connection, collection: int, changes: Mapping[str, int]) -> None:
+    """Add to the tallies of a collection."""
+    rows = [{"c": collection, "n": name[:220], "v": value} for name, value in sorted(changes.items()) if value]
+    if rows:
+        # sorted, so that two writers never wait for each other crosswise
+        statement = text(
+            "INSERT INTO tallies (collection, name, value) VALUES (:c, :n, :v) "
+            "ON CONFLICT (collection, name) DO UPDATE SET value = tallies.value + excluded.value"
+        )
+        connection.execute(statement, rows)
+
+
+def tally_of_kinds(kinds: Iterable[tuple[str, str, str]]) -> Counter[str]:
+    """Count kinds, raters and sources of feedback."""
+    found: Counter[str] = Counter()
+    for kind, rater, source in kinds:
+        found[f"kind:{kind}"] += 1
+        found[f"rater:{rater}"] += 1
+        if source:
+            found[f"source:{source}"] += 1
+    return found
+
+
+def numbered(connection: Connection, table: Table, column: str, values: Mapping[Any, Mapping[str, Any]]) -> dict[Any, int]:
+    """Return the numbers of rows by the unique ``column``; those that are missing are added with the rest of their columns."""
+    found = _numbers(connection, table, column, values)
+    if missing := [value for value in values if value not in found]:
+        make = of_postgresql if connection.dialect.name == "postgresql" else of_sqlite
+        # another process may have added some of them in between
+        statement = make(table).on_conflict_do_nothing(index_elements=[column])
+        connection.execute(statement, [{column: value, **values[value]} for value in sorted(missing)])
+        found.update(_numbers(connection, table, column, missing))
+    return found
+
+
+def _numbers(connection: Connection, table: Table, column: str, values: Iterable[Any]) -> dict[Any, int]:
+    found: dict[Any, int] = {}
+    for some in pieces(values):
+        for row in connection.execute(select(table.c[column], table.c.number).where(table.c[column].in_(some))):
+            found[bytes(row[0]) if isinstance(row[0], (bytes, memoryview)) else row[0]] = int(row[1])
+    return found
+
+
+def number_of_rater(connection: Connection, name: str) -> int | None:
+    """Return a rater's number, ``None`` where nobody of that name has said anything."""
+    found = connection.execute(select(schema.raters.c.number).where(schema.raters.c.name == name)).scalar()
+    return None if found is None else int(found)

@@ -1,0 +1,190 @@
+"""A data set's rows into a collection: batch by batch, each whole; what is wrong with a row is said and the good ones go in."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib_rankopt.errors import ConflictError, InvalidInputError, RankOptError
+from lib_rankopt.store.collected._intake import check_form
+from lib_rankopt.store.collected.records import Added, Collection, FeedbackDraft, ImageDraft
+from lib_rankopt.store.formats.files import relative
+
+if TYPE_CHECKING:
+    from lib_rankopt.store.collected.base import CollectionStore
+    from lib_rankopt.store.collected.files import HeldFiles
+    from lib_rankopt.store.formats.base import FeedbackEntry, Format, ImageEntry, Row
+
+_BATCH_BYTES = 64 << 20  # of images that a batch holds in memory
+_LONGEST_KEY = 1000  # more does not fit into an index of PostgreSQL
+_SAID = 100
+
+
+@dataclass(frozen=True)
+class IntakeReport:
+    """How far an import is, and what it came to.
+
+    Attributes:
+        done, total: in the reader's units (rows, bytes, files); a total of 0 is not known.
+        rows: that were read in this call; rows of an earlier one are not read again.
+        added: what was new, and what was there already.
+        problems: rows that were not taken, wholly or in part. by_reason: how many for each reason, at most a hundred reasons.
+        first_problems: of the first hundred: where, and why.
+    """
+
+    done: int = 0
+    total: int = 0
+    rows: int = 0
+    added: Added = field(default_factory=Added)
+    problems: int = 0
+    by_reason: Mapping[str, int] = field(default_factory=dict)
+    first_problems: tuple[str, ...] = ()
+
+
+def take_in(
+    store: CollectionStore, held: HeldFiles, collection: Collection, fmt: Format, path: Path, *, batch: int = 5000
+) -> Iterator[IntakeReport]:
+    """Read a data set into a collection, from where an earlier, interrupted import of the same files has stopped.
+
+    Args:
+        batch: rows that are kept in one transaction.
+
+    Yields:
+        the report so far, after each batch that is on disk; at least once.
+
+    Raises:
+        InvalidInputError: the data set cannot be read at all. StoreError: the disk is full …; what was yielded before is kept.
+    """
+    total = fmt.size(path)
+    collection, after = _begin(store, collection, fmt, path)
+    tally = _Tally(held, path, after, total)
+    for row in fmt.rows(path, after):
+        tally.take(row)
+        if tally.waiting >= batch or tally.bytes >= _BATCH_BYTES:
+            tally.keep(store, collection)
+            yield tally.report()
+    tally.keep(store, collection)
+    yield tally.report()
+
+
+def open_collection(store: CollectionStore, draft: Collection) -> Collection:
+    """Return the collection of the draft's name, made if it is new.
+
+    Raises:
+        ConflictError: there is one of that name, of another format or folder.
+    """
+    known = next((one for one in store.collections() if one.name == draft.name), None)
+    if known is None:
+        return store.create(draft)
+    if (known.kind, known.format, known.root) != (draft.kind, draft.format, draft.root):
+        where = f"was read as '{known.format}' from {known.root or 'the data folder'}"
+        raise ConflictError(f"There is a collection named '{draft.name}' already, which {where}. Give this one another name.")
+    return known
+
+
+def _begin(store: CollectionStore, collection: Collection, fmt: Format, path: Path) -> tuple[Collection, int]:
+    """Where to go on: at the position, if the files are those that it is about."""
+    current = store.collection(collection.number)
+    options = {name: str(getattr(fmt, name, "")) for name in sorted(fmt.options)}
+    plain = {"path": str(path.absolute()), "stamp": _stamp(path), "options": options}
+    if current.settings.get("reading") == plain:
+        return current, current.position
+    return store.change(current.number, settings={**current.settings, "reading": plain}, position=0), 0
+
+
+def _stamp(path: Path) -> list[int]:
+    """Changes when a single file does; a folder's files are told apart by the rows' own tokens."""
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns] if path.is_file() else []
+
+
+class _Tally:
+    """Rows that wait for their transaction, and counts of all so far."""
+
+    def __init__(self, held: HeldFiles, path: Path, done: int, total: int) -> None:
+        self._held = held
+        self._place = path.name
+        self._done, self._total = done, total
+        self._images: dict[str, ImageDraft] = {}
+        self._feedback: list[FeedbackDraft] = []
+        self._added, self._rows, self._problems = Added(), 0, 0
+        self._reasons: dict[str, int] = {}
+        self._first: list[str] = []
+        self.waiting = self.bytes = 0
+
+    def take(self, row: Row) -> None:
+        """Check a row, and let what is good of it wait."""
+        self._rows += 1
+        self.waiting += 1
+        self._done = row.done
+        problems = [row.problem] if row.problem else []
+        taken = {entry.key for entry in row.images if self._try(problems, lambda entry=entry: self._image(entry))}  # type: ignore[misc]
+        refused = {entry.key for entry in row.images} - taken
+        for said in row.feedback:
+            if not refused.isdisjoint(said.images):
+                continue
+            self._try(problems, lambda said=said: self._feedback.append(_feedback_draft(said)))  # type: ignore[misc]
+        if problems:
+            self._problems += 1
+            self._note(row.place, problems[0])
+
+    def _try(self, problems: list[str], action: Callable[[], object]) -> bool:
+        try:
+            action()
+        except RankOptError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+                raise  # no row's fault
+            problems.append(str(error))
+            return False
+        return True
+
+    def _note(self, place: str, why: str) -> None:
+        if len(self._first) < _SAID:
+            self._first.append(f"{place}: {why}"[:500])
+        # the same fault in other rows has other values in it
+        reason = why if why in self._reasons or len(self._reasons) < _SAID else "other reasons"
+        self._reasons[reason] = self._reasons.get(reason, 0) + 1
+
+    def _image(self, entry: ImageEntry) -> None:
+        if not 0 < len(entry.key.encode("utf-8", "replace")) <= _LONGEST_KEY:
+            raise InvalidInputError(f"an image's name has {len(entry.key)} signs; 1 to {_LONGEST_KEY} bytes are expected")
+        path = None if entry.path is None else relative(entry.path)
+        hash_of_file, is_held, size = None, False, -1
+        if entry.data is not None:
+            path, hash_of_file = self._held.put(entry.data)
+            is_held, size = True, len(entry.data)
+            self.bytes += size
+        known = self._images.get(entry.key)
+        if known is not None and (path is None or known.path is not None):
+            return
+        self._images[entry.key] = ImageDraft(
+            entry.key, entry.prompt, path, is_held, hash_of_file, entry.sha256, entry.width, entry.height, size, model=entry.model,
+            about=entry.about,
+        )  # fmt: skip
+
+    def keep(self, store: CollectionStore, collection: Collection) -> None:
+        """Put what waits into the store, in one transaction with how far the reading is."""
+        self._added += store.add(collection.number, list(self._images.values()), self._feedback, self._done)
+        self._images, self._feedback = {}, []
+        self.waiting = self.bytes = 0
+
+    def report(self) -> IntakeReport:
+        """The report so far."""
+        return IntakeReport(
+            self._done, self._total, self._rows, self._added, self._problems, dict(self._reasons), tuple(self._first)
+        )
+
+
+def _feedback_draft(said: FeedbackEntry) -> FeedbackDraft:
+    values: dict[str, Any] = {
+        "token": said.token, "prompt": said.prompt, "rater": said.rater, "source": said.source, "created_at": said.created_at,
+        "about": said.about,
+    }  # fmt: skip
+    draft = FeedbackDraft(said.kind, said.images, said.tiers, **values)
+    check_form(draft)
+    return draft
+
+

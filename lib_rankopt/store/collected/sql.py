@@ -1,0 +1,126 @@
+"""Collected images and feedback over SQLAlchemy: SQLite, or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from lib_rankopt.errors import ConflictError, NotFoundError
+from lib_rankopt.store import schema
+from lib_rankopt.store._sql_rows import as_json
+from lib_rankopt.store.collected import _rows
+from lib_rankopt.store.collected._intake import Intake
+from lib_rankopt.store.collected._sql_feedback import FeedbackPart
+from lib_rankopt.store.collected._sql_images import ImagesPart
+from lib_rankopt.store.collected._sql_ratings import RatingsPart
+from lib_rankopt.store.collected.base import CollectionStore
+from lib_rankopt.store.collected.records import Added, Collection, FeedbackDraft, ImageDraft
+
+if TYPE_CHECKING:
+    from lib_rankopt.store.database import Database
+
+_collections, _images, _feedback = schema.collections, schema.collected_images, schema.collected_feedback
+
+
+class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
+    """See :class:`~lib_rankopt.store.collected.base.CollectionStore`; shares a database with the studies."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # -- collections
+    def create(self, draft: Collection) -> Collection:
+        try:
+            with self._db.write() as connection:
+                result = connection.execute(_collections.insert(), _rows.collection_row(draft))
+                number = result.inserted_primary_key
+                return _collection(connection, int(number[0]) if number else 0)
+        except IntegrityError as error:
+            raise ConflictError(f"There is a collection named '{draft.name}' already.") from error
+
+    def collections(self) -> list[Collection]:
+        with self._db.read() as connection:
+            return [_rows.collection_of(row) for row in connection.execute(select(_collections).order_by(_collections.c.number.desc()))]
+
+    def collection(self, number: int) -> Collection:
+        with self._db.read() as connection:
+            return _collection(connection, number)
+
+    def change(
+        self,
+        number: int,
+        *,
+        name: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        root: str | None = None,
+        position: int | None = None,
+    ) -> Collection:
+        values = {"name": name, "settings": None if settings is None else as_json(dict(settings)), "root": root, "position": position}
+        given = {key: value for key, value in values.items() if value is not None}
+        try:
+            with self._db.write() as connection:
+                if given:
+                    connection.execute(update(_collections).where(_collections.c.number == number).values(**given))
+                return _collection(connection, number)
+        except IntegrityError as error:
+            raise ConflictError(f"There is a collection named '{name}' already.") from error
+
+    def delete(self, number: int) -> set[str]:
+        own = select(_images.c.number).where(_images.c.collection == number)
+        with self._db.write() as connection:
+            _collection(connection, number)
+            held = self._held_only_by(connection, number)
+            connection.execute(delete(schema.ranked_images).where(schema.ranked_images.c.image.in_(own)))
+            for table in (_feedback, schema.ratings, schema.tallies, _images):
+                connection.execute(delete(table).where(table.c.collection == number))
+            connection.execute(delete(_collections).where(_collections.c.number == number))
+        return held
+
+    @staticmethod
+    def _held_only_by(connection: Connection, collection: int) -> set[str]:
+        others = _images.alias()
+        query = select(_images.c.path).where(
+            _images.c.collection == collection,
+            _images.c.held == 1,
+            _images.c.path.is_not(None),
+            ~select(others.c.number)
+            .where(others.c.file_sha256 == _images.c.file_sha256, others.c.held == 1, others.c.collection != collection)
+            .exists(),
+        )
+        return {str(path) for path in connection.execute(query).scalars()}
+
+    # -- intake
+    def add(
+        self, collection: int, images: Sequence[ImageDraft], feedback: Sequence[FeedbackDraft] = (), position: int | None = None
+    ) -> Added:
+        with self._db.write() as connection:
+            # also what makes two intakes into one collection wait for each other
+            kept = _collections.c.position if position is None else position
+            if not connection.execute(update(_collections).where(_collections.c.number == collection).values(position=kept)).rowcount:
+                raise _no_collection(collection)
+            return Intake(connection, collection).add(images, feedback)
+
+    # -- counts
+    def tallies(self, collection: int | None = None) -> dict[str, int]:
+        query = select(schema.tallies.c.name, func.sum(schema.tallies.c.value)).group_by(schema.tallies.c.name)
+        if collection is not None:
+            query = query.where(schema.tallies.c.collection == collection)
+        with self._db.read() as connection:
+            return {str(name): int(value) for name, value in connection.execute(query) if value}
+
+
+def _collection(connection: Connection, number: int) -> Collection:
+    row = connection.execute(select(_collections).where(_collections.c.number == number)).first() if 0 <= number < 2**63 else None
+    if row is None:
+        raise _no_collection(number)
+    return _rows.collection_of(row)
+
+
+def _no_collection(number: int) -> NotFoundError:
+    return NotFoundError(f"There is no collection {number}.")
+
+
+

@@ -1,0 +1,281 @@
+"""JSON lines: a ``metadata.jsonl`` as Hugging Face's image folders have it, and the lines that our own trainer reads.
+
+An export is a folder with ``images/`` and one ``metadata.jsonl``. Every line names a file in ``file_name`` and has the same columns with the
+same types, null where they do not apply, so that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads it: one row for each line.
+``kind`` tells the rows apart: ``image`` for each image once, then ``ranking``, ``pair``, ``like`` and ``dislike``, whose ``file_name`` is (one
+of) the best. ``python -m lib_rankopt train --data FOLDER`` reads it as it is.
+
+===================  =================================================================================================
+``file_name``        an image, relative to the folder
+``kind``             see above
+``prompt``           of the image, or as the rater saw it
+``images``           rankings and pairs: lists of files, best first; files of one list are equal
+``label``            true of a like, false of a dislike
+``prompts``          of the files in ``images``, one after the other, where they differ from ``prompt``
+``shown``            positions among the files in ``images``, in the order in which they stood on screen
+rater …              ``rater, created_at, source, token`` of what was said
+``sha256`` …         ``sha256, model, width, height`` of an image
+``rating``           an image's strength over all comparisons (natural logarithm of the odds), and ``rating_std``
+``about``            all else, as a text that holds JSON
+===================  =================================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, ClassVar, cast
+
+from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.store.formats import files, folders, text
+from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, FeedbackKind, Format, ImageEntry, Row, WriteReport
+from lib_rankopt.store.formats.values import tidy, tidy_text
+
+INDEX = "metadata.jsonl"
+_FOLDER = "images"
+_CAPTIONS = ("prompt", "text", "caption")
+_LABELS = {1: "like", "like": "like", 0: "dislike", -1: "dislike", "dislike": "dislike"}  # true and false are found as 1 and 0
+_KINDS = ("image", "ranking", "pair", "like", "dislike")
+_COLUMNS: Mapping[str, Any] = {
+    "file_name": "", "kind": "image", "prompt": "", "images": None, "label": None, "prompts": None, "shown": None, "rater": "",
+    "created_at": "", "source": "", "token": "", "sha256": "", "model": "", "width": 0, "height": 0, "rating": None, "rating_std": None,
+    "about": "{}",
+}  # fmt: skip
+_LONGEST_TOKEN = 128
+_LARGEST_SIDE = 1 << 24
+
+
+class MetadataJsonl(Format):
+    """See the module's text. Lines of strangers: ``{"file_name", "text" | "caption" | "prompt", …}``, ``{"win", "lose", "prompt"}``,
+    ``{"image" | "file_name", "prompt", "label"}``, ``{"images": [best first], "prompt"}``; other columns go to ``about``."""
+
+    name = "jsonl"
+    title = "JSON lines (Hugging Face image folder, lib_rankopt train)"
+    loses = ("images whose file is gone, and what was said about them", "the names of images in the data set that it was written from")
+
+    def size(self, path: Path) -> int:
+        return _index(path).stat().st_size
+
+    def rows(self, path: Path, after: int = 0) -> Iterator[Row]:
+        index = _index(path)
+        for line in text.json_lines(index):
+            if line.done > after:
+                yield _row(line, f"{index.name}, line {line.number}")
+
+    # -- writing
+    def write(self, dataset: Dataset, path: Path, report: WriteReport) -> Iterator[int]:
+        done = 0
+        with folders.new_folder(path) as target, (target / INDEX).open("xb") as index:
+            for done in chain(_write_images(dataset, target, index, report), _write_feedback(dataset, target, index, report)):
+                yield done
+            if not report.images:
+                raise InvalidInputError("There is no image to write.")
+            report.wrote(INDEX)
+        yield done
+
+
+def _write_images(dataset: Dataset, target: Path, index: IO[bytes], report: WriteReport) -> Iterator[int]:
+    ratings = dataset.ratings()
+    for image in dataset.images():
+        if (data := folders.image_bytes(dataset, image, report)) is None:
+            continue
+        name = f"{_FOLDER}/{files.file_name(image.key)}{files.suffix_of(data)}"
+        mean, deviation = ratings.get(image.key, (None, None))
+        columns = {
+            "file_name": name, "prompt": image.prompt, "sha256": image.sha256 or "", "model": image.model, "width": image.width,
+            "height": image.height, "rating": mean, "rating_std": deviation, "about": folders.dumped(dict(image.about)),
+        }  # fmt: skip
+        folders.put(target, name, data, report)
+        index.write(folders.line({**_COLUMNS, **columns}))
+        report.images += 1
+        yield report.images
+
+
+def _write_feedback(dataset: Dataset, target: Path, index: IO[bytes], report: WriteReport) -> Iterator[int]:
+    for answer, images in dataset.feedback():
+        names = [folders.find_written(target / _FOLDER, files.file_name(image.key)) for image in images]
+        if None in names:
+            report.leave_out(f"an answer about an image that is left out: {folders.GONE}", answer.token)
+            continue
+        index.write(folders.line(_answer_columns(answer, images, [f"{_FOLDER}/{name}" for name in names])))
+        report.feedback += 1
+        yield report.images + report.feedback
+
+
+def _answer_columns(answer: FeedbackEntry, images: Sequence[ImageEntry], names: Sequence[str]) -> dict[str, Any]:
+    order = [position for tier in answer.tiers for position in tier]
+    prompt = images[0].prompt if answer.prompt is None else answer.prompt
+    columns: dict[str, Any] = {
+        "file_name": names[order[0]], "kind": answer.kind, "prompt": prompt, "rater": answer.rater, "created_at": answer.created_at,
+        "source": answer.source, "token": answer.token, "about": folders.dumped(dict(answer.about)),
+    }  # fmt: skip
+    if len(images) > 1:
+        columns["images"] = [[names[position] for position in tier] for tier in answer.tiers]
+        columns["shown"] = [order.index(position) for position in range(len(order))]
+    else:
+        columns["label"] = answer.kind == "like"
+    if any(image.prompt != prompt for image in images):
+        columns["prompts"] = [images[position].prompt for position in order]
+    return {**_COLUMNS, **columns}
+
+
+# -- reading
+
+
+def _index(path: Path) -> Path:
+    """Return the file itself.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
+    index = path / INDEX if path.is_dir() else path
+    if not index.is_file():
+        raise InvalidInputError(f"There is no file {index}." if index == path else f"The folder {path} holds no {INDEX}.")
+    return index
+
+
+def _row(line: text.Line, place: str) -> Row:
+    if line.problem:
+        return Row(line.done, place, problem=line.problem)
+    try:
+        if not isinstance(line.value, dict):
+            raise InvalidInputError("no JSON object")
+        value = tidy(line.value)
+        if isinstance(value.get("kind"), str) and value["kind"] in _KINDS and isinstance(value.get("about"), str):
+            value = {**value, "about": _about(value["about"])}
+            images, said = _ours(value)
+        else:
+            images, said = _strangers(value, f"line-{line.number}")
+        return Row(line.done, place, images, said)
+    except InvalidInputError as error:
+        return Row(line.done, place, problem=str(error))
+
+
+def _about(written: str) -> dict[str, Any]:
+    try:
+        found = json.loads(written or "{}")
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"about is no JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise InvalidInputError(f"about is {written[:80]!r}, no JSON object")
+    return cast("dict[str, Any]", tidy(found))
+
+
+_Found = tuple[tuple[ImageEntry, ...], tuple[FeedbackEntry, ...]]
+
+
+def _ours(row: Mapping[str, Any]) -> _Found:
+    kind, prompt = row["kind"], text.word(row, "prompt")
+    if kind == "image":
+        name = files.relative(row.get("file_name"))
+        ratings = {key: row[key] for key in ("rating", "rating_std") if isinstance(row.get(key), float)}
+        sha256 = text.word(row, "sha256") or None
+        sides = (_side(row, "width"), _side(row, "height"))
+        return (ImageEntry(name, prompt, name, None, sha256, *sides, text.word(row, "model"), {**row["about"], **ratings}),), ()
+    tiers = _tiers(row.get("images")) if kind in ("ranking", "pair") else ((files.relative(row.get("file_name")),),)
+    names = [name for tier in tiers for name in tier]
+    prompts = _same_length(row.get("prompts"), str, len(names)) or [prompt] * len(names)
+    images = tuple(ImageEntry(name, of, name) for name, of in zip(names, prompts, strict=True))
+    more = {name: text.word(row, name) for name in ("rater", "source")} | {"created_at": _moment(text.word(row, "created_at"))}
+    token = text.word(row, "token")
+    if not 0 < len(token) <= _LONGEST_TOKEN:
+        raise InvalidInputError(f"token is {token[:80]!r}; 1 to {_LONGEST_TOKEN} signs are expected")
+    said = _answer(kind, tiers, token, {**more, "prompt": prompt, "about": row["about"]})
+    return images, (_in_order_shown(said, row.get("shown")),)
+
+
+def _strangers(row: dict[str, Any], token: str) -> _Found:
+    column = next((name for name in _CAPTIONS if isinstance(row.get(name), str)), "")
+    prompt = row.pop(column, "")
+    kind: str | None = None
+    if "win" in row and "lose" in row:
+        kind, tiers = "pair", _tiers([row.pop("win"), row.pop("lose")])
+    elif isinstance(row.get("images"), list) and row["images"]:
+        kind, tiers = "ranking", _tiers(row.pop("images"))
+    else:
+        name = row.pop("image", None) or row.pop("file_name", None)
+        if name is None:
+            raise InvalidInputError("neither file_name, nor win and lose, nor images, nor image and label")
+        tiers = ((files.relative(name),),)
+        if row.get("label") is not None:
+            kind = _label(row.pop("label"))
+    entries = tuple(ImageEntry(name, prompt, name, about={} if kind else row) for tier in tiers for name in tier)
+    rater = text.word(row, "rater") if kind else ""
+    more = {"rater": rater, "about": {key: value for key, value in row.items() if key != "rater" and value is not None}}
+    return entries, (_answer(kind, tiers, token, more),) if kind else ()
+
+
+def _label(value: Any) -> str:
+    if not isinstance(value, (bool, int, str)) or value not in _LABELS:
+        raise InvalidInputError(f"label is {str(value)[:80]!r}; true or false is expected")
+    return _LABELS[value]
+
+
+def _answer(kind: str, tiers: Sequence[Sequence[str]], token: str, more: Mapping[str, Any]) -> FeedbackEntry:
+    names = tuple(name for tier in tiers for name in tier)
+    least = 1 if kind in ("like", "dislike") else 2
+    if len(names) < least or (kind != "ranking" and len(names) > least):
+        raise InvalidInputError(f"a {kind} has {'two images' if least == 2 else 'one image'}{' or more' * (kind == 'ranking')}, not {len(names)}")
+    counter = iter(range(len(names)))
+    positions = tuple(tuple(next(counter) for _ in tier) for tier in tiers)
+    return FeedbackEntry(cast("FeedbackKind", kind), names, positions, token, **more)
+
+
+def _tiers(value: Any) -> tuple[tuple[str, ...], ...]:
+    """Names in tiers, of a list of names and lists of names."""
+    if not isinstance(value, list):
+        raise InvalidInputError(f"images is {str(value)[:80]!r}, no list")
+    tiers = tuple(tuple(files.relative(name) for name in (one if isinstance(one, list) else [one])) for one in value)
+    names = [name for tier in tiers for name in tier]
+    if not all(tiers):
+        raise InvalidInputError("a tier in images is empty")
+    if len(set(names)) < len(names):
+        raise InvalidInputError("an image stands in the line twice")
+    return tiers
+
+
+def _in_order_shown(said: FeedbackEntry, shown: Any) -> FeedbackEntry:
+    """Bring the images of an answer into the order in which they stood on screen; ``shown[i]`` is where the i-th of them is now."""
+    order = _same_length(shown, int, len(said.images))
+    if order is None or order == list(range(len(order))):
+        return said
+    if sorted(order) != list(range(len(order))):
+        raise InvalidInputError(f"shown is {str(shown)[:80]}, no order of {len(said.images)} images")
+    place = {now: at for at, now in enumerate(order)}
+    tiers = tuple(tuple(sorted(place[position] for position in tier)) for tier in said.tiers)
+    images = tuple(said.images[position] for position in order)
+    return FeedbackEntry(
+        said.kind, images, tiers, said.token, said.prompt, said.rater, said.created_at, said.source, said.about
+    )  # fmt: skip
+
+
+def _same_length(value: Any, kind: type, length: int) -> list[Any] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != length or not all(type(one) is kind for one in value):
+        raise InvalidInputError(f"{str(value)[:80]} is no list of {length}")
+    return value
+
+
+def _side(row: Mapping[str, Any], name: str) -> int:
+    value = text.whole(row, name)
+    if not 0 <= value <= _LARGEST_SIDE:
+        raise InvalidInputError(f"{name} is {str(value)[:80]}, no number of pixels")
+    return value
+
+
+def _moment(written: str) -> str:
+    """Check a time.
+
+    Raises:
+        InvalidInputError: it is none, or has no time zone.
+    """
+    try:
+        if written and datetime.fromisoformat(written).utcoffset() is None:
+            raise ValueError
+    except ValueError:
+        raise InvalidInputError(f"created_at is {tidy_text(written[:80])!r}, no ISO 8601 time with a time zone") from None
+    return written

@@ -1,0 +1,90 @@
+"""The files that a data set of one format consists of, read one after the other as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.store.formats.base import Row
+from lib_rankopt.store.formats.shapes import ending
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of several.
+
+    Attributes:
+        path: where it is. name: relative to the data set's root, with ``/``.
+        start, size: its first byte's place among those of all files, and how many it has.
+    """
+
+    path: Path
+    name: str
+    start: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """``done`` after its last row."""
+        return self.start + self.size
+
+
+def find(path: Path, what: str, *patterns: Sequence[str]) -> list[Source]:
+    """Return a file, or the files of a folder that fit one of the first globs that fit anything, by name within each glob.
+
+    Args:
+        what: for the message: ``a csv file of Diffusion-KTO``.
+        patterns: sets of globs, each tried only if the ones before found nothing.
+
+    Raises:
+        InvalidInputError: ``path`` is missing, or a folder without such a file.
+    """
+    if path.is_file():
+        return _sized([path], path.parent)
+    if not path.is_dir():
+        raise InvalidInputError(f"There is nothing at {path}; {what} is expected, or a folder with one.")
+    for globs in patterns:
+        found = [one for glob in globs for one in sorted(path.glob(glob)) if one.is_file() and not one.is_symlink()]
+        if found:
+            return _sized(list(dict.fromkeys(found)), path)
+    raise InvalidInputError(f"The folder {path} holds no {what.removeprefix('a ')}; expected is {' or '.join(g for p in patterns for g in p)}.")
+
+
+def _sized(paths: Sequence[Path], root: Path) -> list[Source]:
+    sources: list[Source] = []
+    for path in paths:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise InvalidInputError(f"{path} cannot be read: {error.strerror or error}.") from error
+        sources.append(Source(path, path.relative_to(root).as_posix(), sources[-1].end if sources else 0, size))
+    return sources
+
+
+def total(sources: Sequence[Source]) -> int:
+    """Bytes of all."""
+    return sources[-1].end
+
+
+def read(sources: Sequence[Source], after: int, rows: Callable[[Source], Iterator[Row]]) -> Iterator[Row]:
+    """Rows of all files; one that cannot be read at all is a problem of its own, where there are others.
+
+    Args:
+        rows: reads one; may give rows up to ``after`` as well, which are left out.
+
+    Raises:
+        InvalidInputError: the only file there is cannot be read.
+    """
+    for source in sources:
+        if source.end <= after:
+            continue
+        try:
+            for row in ending(rows(source), source.end):
+                if row.done > after:
+                    yield row
+        except InvalidInputError as error:
+            if len(sources) == 1:
+                raise
+            yield Row(source.end, source.name, problem=str(error))

@@ -1,0 +1,29 @@
+"""Collected images and feedback for faces: one part for each thing that people do with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib_rankopt.studies.data.jobs import Jobs
+from lib_rankopt.studies.data.pictures import Pictures
+
+if TYPE_CHECKING:
+    from lib_rankopt.store import BlobStore, Store
+
+
+class Data:
+    """Thread-safe.
+
+    Attributes:
+        jobs: what runs in the background.
+        pictures: the images' files.
+    """
+
+    def __init__(self, data_dir: Path, store: Store, blobs: BlobStore) -> None:
+        self.jobs = Jobs()
+        self.pictures = Pictures(store.collected, data_dir / "collected")
+
+    def close(self) -> None:
+        """Stop what runs in the background."""
+        self.jobs.close()
