@@ -79,12 +79,13 @@ class ImagesPart:
             "UPDATE collected_images SET state = :state, file_sha256 = COALESCE(:file, file_sha256), sha256 = COALESCE(:content, sha256), "
             "phash = COALESCE(:phash, phash), width = CASE WHEN :width > 0 THEN :width ELSE width END, "
             "height = CASE WHEN :height > 0 THEN :height ELSE height END, size = :size, modified = :modified, "
-            "path = COALESCE(:path, path) WHERE number = :number AND state <> 'removed'"
+            "held = CASE WHEN :path IS NULL THEN held ELSE :held END, path = COALESCE(:path, path) WHERE number = :number AND state <> 'removed'"
         )
         rows = [
             {
                 "number": one.number, "state": one.state, "file": one.file_sha256, "content": one.sha256, "phash": one.phash,
                 "width": one.width, "height": one.height, "size": one.size, "modified": one.modified, "path": one.path,
+                "held": int(one.held),
             }
             for one in facts
         ]  # fmt: skip

@@ -105,7 +105,7 @@ class CollectionStore(ABC):
 
     @abstractmethod
     def note_files(self, facts: Sequence[FileFacts]) -> None:
-        """Keep what looks at files have found; removed images stay removed. ``path`` is kept where it is given."""
+        """Keep what looks at files have found; removed images stay removed."""
 
     @abstractmethod
     def set_prompt(self, numbers: Sequence[int], prompt: str) -> None:

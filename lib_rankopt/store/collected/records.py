@@ -88,7 +88,7 @@ class CollectedImage(ImageDraft):
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a look at an image's file has found; fields as of :class:`CollectedImage`."""
+    """What a look at an image's file has found; fields as of :class:`CollectedImage`, kept where they are given."""
 
     number: int
     state: ImageState
@@ -100,6 +100,7 @@ class FileFacts:
     size: int = -1
     modified: float = 0.0
     path: str | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_rankopt.store.collected.files import HeldFiles
+from lib_rankopt.studies.data.gallery import Gallery
 from lib_rankopt.studies.data.jobs import Jobs
 from lib_rankopt.studies.data.pictures import Pictures
 
@@ -17,12 +19,15 @@ class Data:
 
     Attributes:
         jobs: what runs in the background.
-        pictures: the images' files.
+        pictures: the images' files. gallery: what is said of images in the host's own gallery.
     """
 
     def __init__(self, data_dir: Path, store: Store, blobs: BlobStore) -> None:
+        held = HeldFiles(data_dir)
         self.jobs = Jobs()
-        self.pictures = Pictures(store.collected, data_dir / "collected")
+        self.pictures = Pictures(store.collected, held.root)
+        self.gallery = Gallery(store.collected, held)
+        self.note, self.label_of = self.gallery.note, self.gallery.label_of
 
     def close(self) -> None:
         """Stop what runs in the background."""
