@@ -38,9 +38,9 @@ SOURCES = {
         "like", "Saved with the Save button", 0.5,
         "the chosen image, or the only one; saving a whole gallery at once says nothing about one of them",
     ),
-    "sent": Source("like", "Sent to img2img, inpaint or Extras", 0.3, "by the buttons below the galleries"),
+    "sent": Source("like", "Sent to img2img, inpaint or Extras", 0.4, "by the buttons below the galleries"),
     "upscaled": Source(
-        "like", "Upscaled", 0.5,
+        "like", "Upscaled", 0.6,
         "by ✨ below txt2img's gallery, or in Extras where the image was made since the webui was started",
     ),
     "favourite": Source(
@@ -54,12 +54,12 @@ SOURCES = {
         "disk than the images",
     ),
     "interrupted": Source(
-        "dislike", "Interrupted", 0.1,
+        "dislike", "Interrupted", 0.2,
         "only where a whole image is there: of the batch under way that the webui still finishes, or the image before Hires. fix, "
         "where it is saved. A half-made image is never kept",
     ),
     "regenerated": Source(
-        "dislike", "Regenerated at once", 0.1,
+        "dislike", "Regenerated at once", 0.2,
         "Generate is pressed again with the same prompts and another seed, soon after the images were there, and nothing good was done "
         "with any of them. Within 3 seconds nobody has looked, so Generate forever does not count",
     ),
@@ -135,7 +135,7 @@ def _folder(section: tuple[str, str], changed: Callable[[], None]) -> Any:
     """The folder's option; as the webui's own folders, it is nobody's to set where these are hidden."""
     hidden = {"visible": not getattr(shared.cmd_opts, "hide_ui_dir_config", False)}
     option = shared.OptionInfo("", "Folder of favourites", None, hidden, onchange=changed, section=section)
-    return option.info("with its sub-folders; looked at when images are made or looked at, at most once a minute")
+    return option.info("with its sub-folders; checked when images are made or shown, at most once a minute")
 
 
 def _number(name: str, default: float, most: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,8 +33,8 @@ class Gone:
 class HeldImages:
     """Images of the last days by a second name (a hard link) each, so that one which is deleted can still be learnt from.
 
-    ``<folder>/<id>.png`` is the link and ``<id>.txt`` holds where the image lies. A link takes no place on the disk while the image is
-    there, and tells a deleted image from one that was moved: only of the former no other name is left.
+    ``<folder>/<id>/<name>`` is the link and ``<folder>/<id>.txt`` holds where the image lies. A link takes no place on the disk while the
+    image is there, and tells a deleted image from one that was moved: only of the former no other name is left.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,29 +48,28 @@ class HeldImages:
     def hold(self, file: Path) -> None:
         """Hold on to an image; one on another disk cannot be, which is said once."""
         link, note = self._names(file)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # another image had this name
-            link.unlink()
+        self.let_go(file)  # another image of this name
+        link.parent.mkdir(parents=True, exist_ok=True)
         try:
             _write(note, str(file))
             os.link(file, link)
         except OSError as error:
-            note.unlink(missing_ok=True)
+            self.let_go(file)
             if not self._said:
                 log.warning("deleted images are not noticed: %s cannot have a second name in %s (%s)", file, self._folder, error)
                 self._said = True
 
     def let_go(self, file: Path) -> None:
         """Hold an image no longer."""
-        for path in self._names(file):
-            path.unlink(missing_ok=True)
+        link, note = self._names(file)
+        link.unlink(missing_ok=True)
+        with suppress(OSError):
+            link.parent.rmdir()
+        note.unlink(missing_ok=True)
 
     def let_all_go(self) -> None:
         """Hold nothing any more."""
-        with suppress(FileNotFoundError):
-            for path in self._folder.iterdir():
-                path.unlink(missing_ok=True)
-            self._folder.rmdir()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def gone(self) -> Iterator[Gone]:
         """Images that were deleted since; those of earlier days, or with their whole folder, are let go and not named."""
@@ -78,8 +78,8 @@ class HeldImages:
                 original = Path(note.read_text(encoding="utf-8", errors="surrogateescape"))
                 link, _ = self._names(original)
                 if not link.is_file() or time.time() - note.stat().st_mtime > DAYS * 86400:
-                    link.unlink(missing_ok=True)
-                    note.unlink(missing_ok=True)
+                    self.let_go(original)
+                    note.unlink(missing_ok=True)  # also one that nobody can read any more
                 elif not os.path.lexists(original) and link.stat().st_nlink == 1:
                     if original.parent.is_dir():
                         yield Gone(original, link)
@@ -88,7 +88,7 @@ class HeldImages:
 
     def _names(self, file: Path) -> tuple[Path, Path]:
         key = sha256(str(file).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        return self._folder / f"{key}{file.suffix.lower()}", self._folder / f"{key}.txt"
+        return self._folder / key / file.name, self._folder / f"{key}.txt"
 
 
 class Favourites:
