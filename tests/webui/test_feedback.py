@@ -60,7 +60,8 @@ class Gallery:
         self.page.wait_for_selector(f"#txt2img_gallery .selected img[src*='{file.name}']", state="attached")
 
     def shows(self, like: bool, dislike: bool) -> None:
-        pressed = " ".join(f"#txt2img_rankopt_{kind}[aria-pressed={str(on).lower()}]" for kind, on in (("like", like), ("dislike", dislike)))
+        wanted = {"like": str(like).lower(), "dislike": str(dislike).lower()}
+        pressed = " ".join(f"#txt2img_rankopt_{kind}[aria-pressed={on}]" for kind, on in wanted.items())
         self.page.wait_for_function("text => text.split(' ').every((one) => document.querySelector(one))", arg=pressed, timeout=10_000)
 
     def events(self) -> list[Event]:
