@@ -279,6 +279,8 @@ def test_what_is_moved_or_cleared_away_with_its_folder_is_no_judgement(webui: We
     files = webui.run()
     assert webui.noted() == []
     files[0].rename(webui.outputs.parent / "elsewhere.png")
+    webui.feedback.look()
+    assert webui.noted() == []
     for other in webui.outputs.iterdir():
         other.unlink()
     webui.outputs.rmdir()
