@@ -52,6 +52,26 @@ def test_three_kinds_of_lines(tmp_path: Path) -> None:
     assert not found.problems
 
 
+def test_ties_are_lists_among_the_names(tmp_path: Path) -> None:
+    a, b, c = (picture(tmp_path, f"{i}.png", 10 * i) for i in range(3))
+    found = files.read(written(tmp_path, {"images": [c, [a, b]], "prompt": "p", "rater": "Zoe"}, {"images": [[a, b]], "prompt": "p"}))
+    assert [one.tiers for one in found.rankings] == [(0, 1, 1), (0, 0)]
+    assert [one.rater for one in found.rankings] == ["Zoe", "me"]
+    assert found.rankings[0].images[0].path.name == c
+    assert not found.problems
+
+
+def test_lines_of_image_folders(tmp_path: Path) -> None:
+    """Hugging Face's name for an image; lines with no more than that say nothing, and are no mistake."""
+    a = picture(tmp_path, "a.png", 1)
+    rows = [{"file_name": a, "text": "x"}, {"file_name": a, "label": "", "images": [[a]]}, {"file_name": a, "label": "like", "prompt": "p"}]
+    found = files.read(written(tmp_path, *rows))
+    assert [(one.prompt, one.liked) for one in found.labels] == [("p", True)]
+    assert not found.problems
+    with pytest.raises(InvalidInputError, match="Nothing is said"):
+        files.read(written(tmp_path, *rows[:2]))
+
+
 @pytest.mark.parametrize(
     ("row", "word"),
     [

@@ -7,6 +7,8 @@ from lib_rankopt.api.resources import (
     automatic,
     blind,
     collected_images,
+    comparing,
+    data,
     gallery,
     host,
     images,
@@ -22,6 +24,8 @@ from lib_rankopt.api.resources import (
 ROUTERS: tuple[APIRouter, ...] = (
     *(module.router for module in (host, studies, rounds, answers, progress, picks, automatic, blind, scores, training, images)),
     collected_images.router,
+    comparing.router,
+    data.router,
     gallery.router,
     static.router,
     images.uploads,
