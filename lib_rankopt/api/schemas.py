@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, create_model
 
 from lib_rankopt.api import data_formats, training_info
 from lib_rankopt.api.host_info import HostInfo
+from lib_rankopt.hosts.gallery import Noted, SaidOfAll
 from lib_rankopt.hosts.picks import PickView
 from lib_rankopt.selection.record import SelectionRecord
 from lib_rankopt.studies import training_views, views
@@ -64,6 +65,8 @@ Trial = model_of(views.BlindTrial)
 Result = model_of(views.BlindResult)
 Selection = model_of(SelectionRecord)
 Pick = model_of(PickView)
+GalleryLabels = model_of(SaidOfAll)
+GalleryNoted = model_of(Noted)
 Scorer = model_of(views.ScorerView)
 Scores = model_of(views.ScoresView)
 TrainingForm = model_of(training_info.TrainingForm)
@@ -260,6 +263,22 @@ class Picked(BaseModel):
     """Which candidates go on; empty for all of them."""
 
     rows: list[int] = Field(default=..., description="Numbers of candidates, as the choice names them.")
+
+
+class GalleryImages(BaseModel):
+    """Images of the host's gallery, to ask what was said of them."""
+
+    files: list[str] = Field(default=..., description="The addresses under which the page shows them.")
+    rater: str = Field(default="me", max_length=100)
+
+
+class NoteImage(BaseModel):
+    """Something said of an image, or done with it."""
+
+    file: str = Field(default=..., description="The address under which the page shows it.")
+    kind: Literal["like", "dislike", "unlike"]
+    source: Literal["", "saved", "sent", "upscaled"] = Field(default="", description="What was done; empty for what is said.")
+    rater: str = Field(default="me", max_length=100)
 
 
 class NewFolder(BaseModel):

@@ -217,6 +217,7 @@ def test_openapi_names_every_route(api):
         get /studies/{study}/progress|get /studies/{study}/previews/{candidate}|post /studies/{study}/auto
         delete /studies/{study}/auto|post /studies/{study}/blind|get /blind/{test}|post /blind/{test}/trials/{index}
         post /images|get /images/{image}|get /images/{image}/selection|get /images/{image}/selection.png|get /static/{name}
+        post /gallery/labels|post /gallery/label
         get /picks|get /picks/{pick}/{row}.jpg|post /picks/{pick}|get /scorers|post /scores
         get /training/form|post /training/check|get /training/runs|post /training/runs|get /training/runs/{run}
         delete /training/runs/{run}|post /training/runs/{run}/tries|post /training/runs/{run}/{command}

@@ -9,6 +9,7 @@ from lib_rankopt.api.resources import (
     collected_images,
     comparing,
     data,
+    gallery,
     host,
     images,
     picks,
@@ -25,6 +26,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     collected_images.router,
     comparing.router,
     data.router,
+    gallery.router,
     static.router,
     images.uploads,
 )
