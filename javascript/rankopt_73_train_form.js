@@ -71,6 +71,7 @@
             this.form = null;
             this.left = new Set(); // ids of studies that are not to be used
             this.wanted = new Set(); // ids of collections that are
+            this.only = null; // what the Data page has asked for before the form was there
             this.asked = 0;
             this.busy = false;
             this.element = h('form', {class: 'ro-train-form', 'aria-label': 'New run', onsubmit: (event) => event.preventDefault()}, h('p', {class: 'ro-dim'}, 'Reading what can be trained…'));
@@ -82,6 +83,7 @@
             const first = !this.form;
             this.form = form;
             if (first) this.build();
+            if (this.only) this.adopt();
             this.drawStudies();
             this.drawReady();
             this.check();
@@ -148,14 +150,22 @@
             }));
         }
 
-        /** Learn from these collections and nothing else, as the Data page asks for it. */
-        use(collections) {
-            this.wanted = new Set(collections);
-            this.left = new Set(this.form ? this.form.studies.map((one) => one.id) : []);
-            if (this.form) {
-                this.drawStudies();
-                this.check();
-            }
+        /** Learn from these studies and collections and nothing else, as the Data page asks for it. */
+        use(ids, objective) {
+            this.only = {ids, objective};
+            if (this.form) this.adopt();
+        }
+
+        adopt() {
+            const {ids, objective} = this.only;
+            this.only = null;
+            this.wanted = new Set(ids);
+            this.left = new Set(this.form.studies.map((one) => one.id).filter((id) => !ids.includes(id)));
+            const card = this.cards.querySelector(`input[value="${CSS.escape(objective)}"]`);
+            if (card) card.checked = true;
+            this.drawOptions();
+            this.drawStudies();
+            this.check();
         }
 
         studyRow(study) {

@@ -22,7 +22,7 @@ from lib_rankopt.evaluation.score_caches import ScoreCache
 from lib_rankopt.evaluation.score_files import score_files
 from lib_rankopt.evaluation.score_log import JsonLog, told
 from lib_rankopt.evaluation.select import Scales, Scored
-from lib_rankopt.studies.data.candidates import Candidate
+from lib_rankopt.studies.data.pools import Candidate
 
 _PROBES = 4  # images with a score from a file that are scored again, to see whether the scales are the same
 _PROBE_ERROR = 0.05

@@ -1,4 +1,4 @@
-"""Scores and blind tests of :class:`~lib_rankopt.store.sql.SqlStore`."""
+"""Counts, scores and blind tests of :class:`~lib_rankopt.store.sql.SqlStore`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from lib_rankopt.errors import NotFoundError
@@ -19,12 +19,38 @@ if TYPE_CHECKING:
     from lib_rankopt.store.database import Database
 
 _scores, _tests, _trials = schema.scores, schema.blind_tests, schema.blind_trials
+_rounds, _candidates, _events = schema.rounds, schema.candidates, schema.events
 
 
 class ExtrasPart:
-    """Scores and blind tests."""
+    """Counts, scores and blind tests."""
 
     _db: Database
+
+    # -- counts
+    def tallies(self) -> dict[str, dict[str, int]]:
+        back = _events.alias()
+        said = (
+            select(_events.c.study, _events.c.kind, _events.c.rater, func.count())
+            .outerjoin(_rounds, _rounds.c.id == _events.c.round)
+            .where(_events.c.kind != "retraction", _events.c.copied_from.is_(None))
+            .where(or_(_events.c.round.is_(None), _rounds.c.state != "discarded"))
+            .where(~exists(select(back.c.number).where(back.c.retracts == _events.c.number)))
+            .group_by(_events.c.study, _events.c.kind, _events.c.rater)
+        )
+        shown = (
+            select(_rounds.c.study, func.count(func.distinct(_candidates.c.image)))
+            .join(_candidates, _candidates.c.round == _rounds.c.id)
+            .where(_rounds.c.state != "discarded")
+            .group_by(_rounds.c.study)
+        )
+        with self._db.read() as connection:
+            found = {str(study): {"images": int(images)} for study, images in connection.execute(shown)}
+            for study, kind, rater, count in connection.execute(said):
+                of = found.setdefault(str(study), {"images": 0})
+                for name in (f"kind:{kind}", f"rater:{rater}"):
+                    of[name] = of.get(name, 0) + int(count)
+        return found
 
     # -- scores
     def put_scores(self, scores: Sequence[ScoreRecord]) -> None:

@@ -93,6 +93,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def tallies(self) -> dict[str, dict[str, int]]:
+        """Return counts by study id, of all studies that have a round; discarded rounds and what branches copied are left out.
+
+        Names: ``images`` (different ones), ``kind:<kind>`` (standing events), ``rater:<name>`` (their standing events).
+        """
+
+    @abstractmethod
     def unused(self, images: set[str], latents: set[str]) -> tuple[set[str], set[str]]:
         """Return those of the hashes that no study refers to."""
 

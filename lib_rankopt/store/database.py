@@ -20,6 +20,10 @@ _BUSY_SECONDS = 15.0
 # What was acknowledged survives a power cut; NORMAL would survive a killed process only.
 _SYNCHRONOUS = "FULL"
 _WRITE = "rankopt_write"
+# Of an index over millions of answers, each intake touches thousands of pages: they are kept at hand, and written into the file
+# after several intakes rather than after each. The log that is synced at each commit is not concerned.
+_CACHE_KIB = 32 * 1024
+_LOG_PAGES = 16 * 1024
 
 
 class Database:
@@ -127,6 +131,8 @@ def _use_sqlite(engine: Any) -> None:
         cursor.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
         _patiently(lambda: cursor.execute("PRAGMA journal_mode = WAL"))
         cursor.execute(f"PRAGMA synchronous = {_SYNCHRONOUS}")
+        cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 

@@ -49,10 +49,10 @@ def captions_beside(path: Path) -> Iterator[str]:
     for suffix in CAPTIONS:
         caption = path.with_suffix(suffix)
         try:
+            if not caption.is_file():  # a pipe would let us wait for ever
+                continue
             with caption.open("rb") as file:
                 raw = file.read(_MOST_TEXT)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            continue
         except OSError as error:
             raise InvalidInputError(f"the caption {caption.name} cannot be read ({error.strerror or error})") from error
         if text := caption_text(raw, caption.name):

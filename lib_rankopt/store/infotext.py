@@ -126,7 +126,7 @@ def _pieces(line: str) -> Iterator[str]:
             yield line[start:at]
             start = at + 1
         elif sign == '"':
-            quoted = line[start:at].rstrip().endswith(":")
+            quoted = line[max(start, at - 8) : at].rstrip().endswith(":")  # not all before it, which may be much
     yield line[start:]
 
 

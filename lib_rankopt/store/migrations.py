@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rankopt.store")
 
 _TYPES = {
-    "sqlite": {"number": "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT", "double": "FLOAT", "bytes": "BLOB"},
-    "postgresql": {"number": "BIGSERIAL PRIMARY KEY", "double": "DOUBLE PRECISION", "bytes": "BYTEA"},
+    "sqlite": {"number": "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT", "double": "FLOAT", "bytes": "BLOB", "rowless": " WITHOUT ROWID"},
+    "postgresql": {"number": "BIGSERIAL PRIMARY KEY", "double": "DOUBLE PRECISION", "bytes": "BYTEA", "rowless": ""},
 }
 
 _STEP_1 = """
@@ -90,6 +90,8 @@ CREATE TABLE collected_images (
     CONSTRAINT one_image_per_key UNIQUE (collection, key)
 );
 CREATE INDEX collected_images_by_prompt ON collected_images (collection, prompt, number);
+CREATE INDEX collected_images_by_state ON collected_images (collection, state, number);
+CREATE INDEX collected_images_by_model ON collected_images (collection, model, number) WHERE model <> '';
 CREATE INDEX collected_images_by_file_sha256 ON collected_images (file_sha256) WHERE file_sha256 IS NOT NULL;
 CREATE INDEX collected_images_by_sha256 ON collected_images (sha256) WHERE sha256 IS NOT NULL;
 CREATE TABLE collected_feedback (
@@ -97,19 +99,24 @@ CREATE TABLE collected_feedback (
     prompt BIGINT, rater BIGINT NOT NULL, source VARCHAR(32) NOT NULL, token {bytes} NOT NULL, latency_ms BIGINT, retracts BIGINT,
     created_at BIGINT NOT NULL, about TEXT, CONSTRAINT one_feedback_per_token UNIQUE (collection, token)
 );
-CREATE INDEX collected_feedback_by_image ON collected_feedback (collection, kind, image);
-CREATE INDEX collected_feedback_by_other ON collected_feedback (other) WHERE other IS NOT NULL;
+CREATE INDEX collected_feedback_by_number ON collected_feedback (collection, number);
+CREATE INDEX collected_feedback_by_image ON collected_feedback (collection, kind, image, rater);
+CREATE INDEX collected_feedback_by_other ON collected_feedback (collection, other, rater) WHERE other IS NOT NULL;
 CREATE INDEX collected_feedback_by_rater ON collected_feedback (collection, rater, number);
 CREATE UNIQUE INDEX one_retraction_per_feedback ON collected_feedback (retracts) WHERE retracts IS NOT NULL;
-CREATE TABLE ranked_images (image BIGINT NOT NULL, feedback BIGINT NOT NULL, PRIMARY KEY (image, feedback));
-CREATE TABLE tallies (collection BIGINT NOT NULL, name VARCHAR(220) NOT NULL, value BIGINT NOT NULL, PRIMARY KEY (collection, name));
+CREATE TABLE ranked_images (image BIGINT NOT NULL, feedback BIGINT NOT NULL, PRIMARY KEY (image, feedback)){rowless};
+CREATE TABLE unrated_images (collection BIGINT NOT NULL, image BIGINT NOT NULL, PRIMARY KEY (collection, image)){rowless};
+CREATE TABLE tallies (
+    collection BIGINT NOT NULL, name VARCHAR(220) NOT NULL, value BIGINT NOT NULL, PRIMARY KEY (collection, name)
+){rowless};
 CREATE TABLE ratings (
     image BIGINT NOT NULL PRIMARY KEY, collection BIGINT NOT NULL, prompt BIGINT NOT NULL, mean {double} NOT NULL, sd {double} NOT NULL,
     games INTEGER NOT NULL
 );
 CREATE INDEX ratings_by_sd ON ratings (collection, sd);
 CREATE INDEX ratings_by_mean ON ratings (collection, mean);
-CREATE INDEX ratings_by_prompt ON ratings (collection, prompt)
+CREATE INDEX ratings_by_prompt_and_sd ON ratings (collection, prompt, sd);
+CREATE INDEX ratings_by_prompt_and_mean ON ratings (collection, prompt, mean)
 """
 
 _STEPS = (_STEP_1, _STEP_2, _STEP_3)

@@ -199,6 +199,16 @@ collected_images = Table(
     sqlite_autoincrement=True,
 )
 Index("collected_images_by_prompt", collected_images.c.collection, collected_images.c.prompt, collected_images.c.number)
+Index("collected_images_by_state", collected_images.c.collection, collected_images.c.state, collected_images.c.number)
+_has_model = collected_images.c.model != text("''")
+Index(
+    "collected_images_by_model",
+    collected_images.c.collection,
+    collected_images.c.model,
+    collected_images.c.number,
+    sqlite_where=_has_model,
+    postgresql_where=_has_model,
+)
 for _name in ("file_sha256", "sha256"):
     _column = collected_images.c[_name]
     Index(f"collected_images_by_{_name}", _column, sqlite_where=_column.is_not(None), postgresql_where=_column.is_not(None))
@@ -228,8 +238,10 @@ collected_feedback = Table(
     sqlite_autoincrement=True,
 )
 _c = collected_feedback.c
-Index("collected_feedback_by_image", _c.collection, _c.kind, _c.image)
-Index("collected_feedback_by_other", _c.other, sqlite_where=_c.other.is_not(None), postgresql_where=_c.other.is_not(None))
+Index("collected_feedback_by_number", _c.collection, _c.number)
+# with the rater, so that a page of one rater's images need not look at all answers
+Index("collected_feedback_by_image", _c.collection, _c.kind, _c.image, _c.rater)
+Index("collected_feedback_by_other", _c.collection, _c.other, _c.rater, sqlite_where=_c.other.is_not(None), postgresql_where=_c.other.is_not(None))
 Index("collected_feedback_by_rater", _c.collection, _c.rater, _c.number)
 Index(
     "one_retraction_per_feedback",
@@ -245,6 +257,16 @@ ranked_images = Table(
     metadata,
     Column("image", BigInteger, primary_key=True, autoincrement=False),
     Column("feedback", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+# images that nobody has labelled or compared: among a million, the few that are left could not be found fast
+unrated_images = Table(
+    "unrated_images",
+    metadata,
+    Column("collection", BigInteger, primary_key=True, autoincrement=False),
+    Column("image", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )
 
 # counts that grow with each intake: counting ten million rows takes seconds
@@ -254,6 +276,7 @@ tallies = Table(
     Column("collection", BigInteger, primary_key=True, autoincrement=False),
     Column("name", String(220), primary_key=True),
     Column("value", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 ratings = Table(
@@ -268,4 +291,5 @@ ratings = Table(
 )
 Index("ratings_by_sd", ratings.c.collection, ratings.c.sd)
 Index("ratings_by_mean", ratings.c.collection, ratings.c.mean)
-Index("ratings_by_prompt", ratings.c.collection, ratings.c.prompt)
+Index("ratings_by_prompt_and_sd", ratings.c.collection, ratings.c.prompt, ratings.c.sd)
+Index("ratings_by_prompt_and_mean", ratings.c.collection, ratings.c.prompt, ratings.c.mean)

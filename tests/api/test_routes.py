@@ -221,7 +221,12 @@ def test_openapi_names_every_route(api):
         get /training/form|post /training/check|get /training/runs|post /training/runs|get /training/runs/{run}
         delete /training/runs/{run}|post /training/runs/{run}/tries|post /training/runs/{run}/{command}
         get /training/runs/{run}/samples/{step}|get /training/tries/{name}|post /training/tries/{name}/trials/{index}
-        get /training/tries/{name}/{index}/{side}.png|delete /training/tries/{name}"""
+        get /training/tries/{name}/{index}/{side}.png|delete /training/tries/{name}
+        get /data/images/{number}/file|get /data/images/{number}/thumb|get /data/folders|post /data/folders
+        get /data/collections/{number}/ranking|patch /data/collections/{number}/ranking|get /data/collections/{number}/next
+        post /data/collections/{number}/answers|post /data/collections/{number}/labels|post /data/collections/{number}/undo
+        post /data/collections/{number}/rebuild|get /data/collections/{number}/results
+        get /data/collections/{number}/results.csv"""
     wanted = [line.split() for line in expected.replace("\n", "|").split("|") if line.strip()]
     assert routes == {(method, f"/rankopt/v1{path}") for method, path in wanted}
     assert not any(method == "get" and "requestBody" in item[method] for item in schema["paths"].values() for method in item)

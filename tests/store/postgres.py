@@ -24,8 +24,11 @@ class Unavailable(Exception):
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def server(durable: bool = False) -> Iterator[str]:
     """Give the URL of a running server.
+
+    Args:
+        durable: sync as a server does that keeps its data.
 
     Raises:
         Unavailable: nothing is installed, or it does not start.
@@ -48,7 +51,8 @@ def server() -> Iterator[str]:
     try:
         _run(user, programs["initdb"], "-D", data, "-U", "rankopt", "--auth=trust", "--no-sync", "-E", "UTF8", "--no-locale")
         # Speed only: these databases do not outlive the test.
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60"
+        sync = "on" if durable else "off"
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync={sync} -c max_connections=60"
         _run(user, programs["pg_ctl"], "-D", data, "-w", "-t", "60", "-l", str(folder / "log"), "-o", options, "start")
         try:
             yield f"postgresql+psycopg://rankopt@127.0.0.1:{port}/postgres"

@@ -7,6 +7,8 @@ from lib_rankopt.api.resources import (
     automatic,
     blind,
     collected_images,
+    comparing,
+    data,
     host,
     images,
     picks,
@@ -21,6 +23,8 @@ from lib_rankopt.api.resources import (
 ROUTERS: tuple[APIRouter, ...] = (
     *(module.router for module in (host, studies, rounds, answers, progress, picks, automatic, blind, scores, training, images)),
     collected_images.router,
+    comparing.router,
+    data.router,
     static.router,
     images.uploads,
 )

@@ -12,10 +12,12 @@ from sqlalchemy.dialects.sqlite import insert as of_sqlite
 
 from lib_rankopt.errors import StoreError
 from lib_rankopt.store import schema
+from lib_rankopt.store.collected._rows import rater_name, source_name
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
+_images = schema.collected_images
 _CHUNK = 500  # SQLite before 3.32 takes 999 values in one statement
 
 Value = TypeVar("Value")
@@ -74,14 +76,33 @@ def count(connection: Connection, collection: int, changes: Mapping[str, int]) -
 
 
 def tally_of_kinds(kinds: Iterable[tuple[str, str, str]]) -> Counter[str]:
-    """Count kinds, raters and sources of feedback."""
+    """Count kinds, raters and sources of feedback, as they were given."""
     found: Counter[str] = Counter()
-    for kind, rater, source in kinds:
-        found[f"kind:{kind}"] += 1
-        found[f"rater:{rater}"] += 1
-        if source:
-            found[f"source:{source}"] += 1
+    for (kind, rater, source), times in Counter(kinds).items():
+        found[f"kind:{kind}"] += times
+        found[f"rater:{rater_name(rater)}"] += times
+        if plain := source_name(source):
+            found[f"source:{plain}"] += times
     return found
+
+
+def lock(connection: Connection, collections: Iterable[int]) -> list[int]:
+    """Hold collections against other writers until the transaction ends; return those that there are.
+
+    Every writer does so before anything else, in one order: numbers are then committed in the order in which they were given, tallies
+    agree with what they count, and two writers never wait for each other crosswise. SQLite has one writer at a time anyway.
+    """
+    own = schema.collections.c.number
+    query = select(own).where(own.in_(sorted(set(collections)))).order_by(own).with_for_update()
+    return [int(number) for number in connection.execute(query).scalars()]
+
+
+def collections_of(connection: Connection, images: Iterable[int]) -> list[int]:
+    """Hold the collections of some images; return their numbers."""
+    found: set[int] = set()
+    for some in pieces(images):
+        found.update(connection.execute(select(_images.c.collection).where(_images.c.number.in_(some)).distinct()).scalars())
+    return lock(connection, found)
 
 
 def numbered(connection: Connection, table: Table, column: str, values: Mapping[Any, Mapping[str, Any]]) -> dict[Any, int]:
@@ -106,5 +127,5 @@ def _numbers(connection: Connection, table: Table, column: str, values: Iterable
 
 def number_of_rater(connection: Connection, name: str) -> int | None:
     """Return a rater's number, ``None`` where nobody of that name has said anything."""
-    found = connection.execute(select(schema.raters.c.number).where(schema.raters.c.name == name)).scalar()
+    found = connection.execute(select(schema.raters.c.number).where(schema.raters.c.name == rater_name(name))).scalar()
     return None if found is None else int(found)

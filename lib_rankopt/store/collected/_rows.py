@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store._sql_rows import as_json
 from lib_rankopt.store.collected.records import CollectedImage, Collection, FeedbackDraft, FeedbackRecord, ImageDraft, Rating
 from lib_rankopt.store.records import now
@@ -15,8 +17,14 @@ from lib_rankopt.store.records import now
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
+UNKNOWN = "unknown"
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
+_LAST = (datetime.max.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
 _TIE = 2
+_WITHOUT_TIERS = ("skip", "retraction")
 
 IMAGE_COLUMNS = (
     "number", "collection", "key", "prompt", "path", "held", "file_sha256", "sha256", "width", "height", "size", "modified", "model",
@@ -34,7 +42,11 @@ def digest(text: str) -> bytes:
 
 
 def token(text: str) -> bytes:
-    """Identity of an answer in its collection: 96 bits, so that among ten million two agree by chance once in 10¹⁵ stores."""
+    """Identity of an answer in its collection: 96 bits, so that among ten million two agree by chance once in 10¹⁵ stores.
+
+    An answer without a token is one of its own each time.
+    """
+    text = text or uuid4().hex
     return sha256(text.encode("utf-8", "surrogatepass")).digest()[:12]
 
 
@@ -45,9 +57,33 @@ def clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
+def rater_name(text: str) -> str:
+    """A rater as the store names them."""
+    return clean(text)[:200] or UNKNOWN
+
+
+def source_name(text: str) -> str:
+    """What feedback was concluded from, as the store names it."""
+    return clean(text)[:32]
+
+
+def model_name(text: str) -> str:
+    """A model as the store names it."""
+    return clean(text)[:200]
+
+
 def about_json(about: Mapping[str, Any]) -> str | None:
-    """Plain values as text, ``None`` for nothing."""
-    return clean(as_json(dict(about))) if about else None
+    """Plain values as text, ``None`` for nothing.
+
+    Raises:
+        InvalidInputError: there are other values in it.
+    """
+    if not about:
+        return None
+    try:
+        return clean(as_json(dict(about)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"What is said about an image or an answer is not of plain JSON values: {error}") from error
 
 
 def microseconds(created_at: str) -> int:
@@ -57,7 +93,8 @@ def microseconds(created_at: str) -> int:
     except ValueError:
         moment = datetime.now(timezone.utc)
     aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    return (aware - _EPOCH) // timedelta(microseconds=1)
+    # a time zone may lead out of the years 1 to 9999
+    return min(max((aware - _EPOCH) // _MICROSECOND, _FIRST), _LAST)
 
 
 def iso(created_at: int) -> str:
@@ -68,9 +105,14 @@ def iso(created_at: int) -> str:
 def collection_row(record: Collection) -> dict[str, Any]:
     """Return the columns of a collection, without its number."""
     return {
-        "name": record.name, "kind": record.kind, "format": record.format, "root": record.root, "settings": as_json(dict(record.settings)),
-        "position": record.position, "created_at": record.created_at or now(),
+        "name": clean(record.name), "kind": record.kind, "format": clean(record.format), "root": record.root,
+        "settings": settings_json(record.settings), "position": record.position, "created_at": clean(record.created_at)[:32] or now(),
     }  # fmt: skip
+
+
+def settings_json(settings: Mapping[str, Any]) -> str:
+    """A collection's settings as text. Raises: InvalidInputError."""
+    return about_json(settings) or "{}"
 
 
 def collection_of(row: Row[Any]) -> Collection:
@@ -80,11 +122,11 @@ def collection_of(row: Row[Any]) -> Collection:
     return Collection(**values)
 
 
-def image_row(number: int, collection: int, prompt: int, draft: ImageDraft) -> tuple[Any, ...]:
-    """Return an image's ``IMAGE_COLUMNS``."""
+def image_row(number: int, collection: int, key: str, prompt: int, draft: ImageDraft) -> tuple[Any, ...]:
+    """Return an image's ``IMAGE_COLUMNS``; ``key`` is the cleaned one."""
     return (
-        number, collection, clean(draft.key), prompt, draft.path, int(draft.held), draft.file_sha256, draft.sha256, draft.width,
-        draft.height, draft.size, draft.modified, clean(draft.model)[:200], about_json(draft.about), draft.state,
+        number, collection, key, prompt, draft.path, int(draft.held), draft.file_sha256, draft.sha256, draft.width,
+        draft.height, draft.size, draft.modified, model_name(draft.model), about_json(draft.about), draft.state,
     )  # fmt: skip
 
 
@@ -97,12 +139,12 @@ def image_of(row: Row[Any]) -> CollectedImage:
 
 
 def feedback_row(
-    number: int, collection: int, images: Sequence[int], prompt: int | None, rater: int, draft: FeedbackDraft, moment: int
+    number: int, collection: int, images: Sequence[int], prompt: int | None, rater: int, draft: FeedbackDraft, moment: int, token: bytes
 ) -> tuple[Any, ...]:
     """Return feedback's ``FEEDBACK_COLUMNS``; ``images`` are its images' numbers."""
     image, other, shown, tiers = _places(draft, images)
     return (
-        number, collection, draft.kind, image, other, shown, tiers, prompt, rater, draft.source[:32], token(draft.token), draft.latency_ms,
+        number, collection, draft.kind, image, other, shown, tiers, prompt, rater, source_name(draft.source), token, draft.latency_ms,
         draft.retracts, moment, about_json(draft.about),
     )  # fmt: skip
 
@@ -152,10 +194,15 @@ def _images_of(row: Row[Any]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], .
     if row.image is None:
         return (), ()
     if row.other is None:
-        return (row.image,), ((0,),)
+        return (row.image,), () if row.kind in _WITHOUT_TIERS else ((0,),)
     if row.shown == _TIE:
-        return (row.image, row.other), () if row.kind == "skip" else ((0, 1),)
+        return (row.image, row.other), () if row.kind in _WITHOUT_TIERS else ((0, 1),)
     return ((row.image, row.other), ((0,), (1,))) if row.shown == 0 else ((row.other, row.image), ((1,), (0,)))
+
+
+def listed(tiers: str | None) -> list[int]:
+    """Numbers of the images of a ranking, from its ``tiers``."""
+    return list(json.loads(tiers)[1]) if tiers else []
 
 
 def rating_of(row: Row[Any]) -> Rating:

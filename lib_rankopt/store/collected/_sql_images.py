@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, exists, or_, select, text, update
+from sqlalchemy import Connection, Select, func, select, text, update
 
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.store import schema
-from lib_rankopt.store.collected import _bulk, _rows
+from lib_rankopt.store.collected import _bulk, _find, _rows
+from lib_rankopt.store.collected._checks import bounded, check_facts, fits
 from lib_rankopt.store.collected.records import CollectedImage, FileFacts, ImageQuery
 
 if TYPE_CHECKING:
+    from lib_rankopt.store.collected._search import Found
     from lib_rankopt.store.database import Database
 
-_images, _prompts, _feedback, _ranked = schema.collected_images, schema.prompts, schema.collected_feedback, schema.ranked_images
-_LABELS = ("like", "dislike")
-_MOST = 1000
+_images, _prompts = schema.collected_images, schema.prompts
 
 
 def with_prompts() -> Select[Any]:
@@ -31,6 +31,7 @@ class ImagesPart:
     """Images by number, key, hash and condition."""
 
     _db: Database
+    _found_texts: Found
 
     def image(self, number: int) -> CollectedImage:
         found = self.images_by_number([number])
@@ -39,13 +40,16 @@ class ImagesPart:
         return found[number]
 
     def images_by_number(self, numbers: Sequence[int]) -> dict[int, CollectedImage]:
-        return {image.number: image for image in self._where_in(_images.c.number, [n for n in numbers if 0 <= n < 2**63])}
+        return {image.number: image for image in self._where_in(_images.c.number, [n for n in numbers if fits(n)])}
 
     def images_by_key(self, collection: int, keys: Sequence[str]) -> dict[str, CollectedImage]:
-        return {image.key: image for image in self._where_in(_images.c.key, keys, _images.c.collection == collection)}
+        plain = {key: _rows.clean(key) for key in keys}
+        found = {image.key: image for image in self._where_in(_images.c.key, plain.values(), _images.c.collection == bounded(collection))}
+        return {key: found[cleaned] for key, cleaned in plain.items() if cleaned in found}
 
     def images_by_hash(self, hashes: Sequence[str]) -> list[CollectedImage]:
-        found = {image.number: image for column in ("file_sha256", "sha256") for image in self._where_in(_images.c[column], hashes)}
+        plain = [_rows.clean(one) for one in hashes]
+        found = {image.number: image for column in ("file_sha256", "sha256") for image in self._where_in(_images.c[column], plain)}
         return [found[number] for number in sorted(found)]
 
     def _where_in(self, column: Any, values: Iterable[Any], *conditions: Any) -> list[CollectedImage]:
@@ -57,116 +61,126 @@ class ImagesPart:
         return found
 
     def page(self, query: ImageQuery) -> list[CollectedImage]:
-        wanted = with_prompts().where(_images.c.number > query.after).order_by(_images.c.number).limit(min(max(query.limit, 1), _MOST))
-        wanted = wanted.where(_images.c.state == query.state if query.state else _images.c.state != "removed")
-        if query.collection is not None:
-            wanted = wanted.where(_images.c.collection == query.collection)
-        if query.prompt_number is not None:
-            wanted = wanted.where(_images.c.prompt == query.prompt_number)
-        if query.prompt:
-            wanted = wanted.where(_prompts.c.text.ilike(f"%{_like(query.prompt)}%", escape="\\"))
-        if query.model:
-            wanted = wanted.where(_images.c.model == query.model)
         with self._db.read() as connection:
-            rater = _bulk.number_of_rater(connection, query.rater) if query.rater else None
-            if query.rater and rater is None:
-                return []
-            wanted = wanted.where(*_label_conditions(query, rater))
-            return [_rows.image_of(row) for row in connection.execute(wanted)]
+            found: list[CollectedImage] = []
+            for some in _bulk.pieces(_find.numbers(connection, query, self._found_texts)):
+                rows = connection.execute(with_prompts().where(_images.c.number.in_(some)).order_by(_images.c.number))
+                found += [_rows.image_of(row) for row in rows]
+            return found
+
+    def same_content(self, collection: int | None = None, limit: int = 1000) -> list[tuple[int, ...]]:
+        found = []
+        with self._db.read() as connection:
+            for column in (_images.c.file_sha256, _images.c.sha256):
+                here = [column.is_not(None), _images.c.state != "removed"]
+                if collection is not None:
+                    here.append(_images.c.collection == collection)
+                several = select(column).where(*here).group_by(column).having(func.count() > 1).order_by(func.min(_images.c.number))
+                wanted = list(connection.execute(several.limit(limit)).scalars())
+                for some in _bulk.pieces(wanted):
+                    rows = connection.execute(select(column, _images.c.number).where(*here, column.in_(some)))
+                    found += [(str(value), int(number)) for value, number in rows]
+        return _joined(found)[:limit]
+
+    def phashes(self, collection: int | None = None, after: int = 0, limit: int = 100_000) -> list[tuple[int, int]]:
+        query = select(_images.c.number, _images.c.phash).where(_images.c.number > after, _images.c.phash.is_not(None))
+        query = query.where(_images.c.state != "removed").order_by(_images.c.number).limit(min(max(limit, 1), 100_000))
+        if collection is not None:
+            query = query.where(_images.c.collection == collection)
+        with self._db.read() as connection:
+            return [(int(number), int(value)) for number, value in connection.execute(query)]
 
     def note_files(self, facts: Sequence[FileFacts]) -> None:
-        change = text(
-            "UPDATE collected_images SET state = :state, file_sha256 = COALESCE(:file, file_sha256), sha256 = COALESCE(:content, sha256), "
-            "phash = COALESCE(:phash, phash), width = CASE WHEN :width > 0 THEN :width ELSE width END, "
-            "height = CASE WHEN :height > 0 THEN :height ELSE height END, size = :size, modified = :modified, "
-            "held = CASE WHEN :path IS NULL THEN held ELSE :held END, path = COALESCE(:path, path) WHERE number = :number AND state <> 'removed'"
-        )
-        rows = [
-            {
-                "number": one.number, "state": one.state, "file": one.file_sha256, "content": one.sha256, "phash": one.phash,
-                "width": one.width, "height": one.height, "size": one.size, "modified": one.modified, "path": one.path,
-                "held": int(one.held),
-            }
-            for one in facts
-        ]  # fmt: skip
+        for one in facts:
+            check_facts(one)
+        last = {one.number: one for one in facts if fits(one.number)}
         with self._db.write() as connection:
-            before = _states(connection, [one.number for one in facts])
+            before = _held_states(connection, last)
+            rows = [_facts_row(one, before[number][1]) for number, one in last.items() if number in before]
             if rows:
-                connection.execute(change, rows)
-            for collection, tally in _moved(before, {one.number: one.state for one in facts if one.number in before}).items():
-                _bulk.count(connection, collection, tally)
+                connection.execute(text(_NOTE), rows)
+            _count_moved(connection, before, {row["number"]: row["state"] for row in rows})
 
     def set_prompt(self, numbers: Sequence[int], prompt: str) -> None:
         plain = _rows.clean(prompt)
+        wanted = [number for number in dict.fromkeys(numbers) if fits(number)]
         with self._db.write() as connection:
+            by_collection: dict[int, list[int]] = {}
+            for number, (collection, _) in _held_states(connection, wanted).items():
+                by_collection.setdefault(collection, []).append(number)
+            if not by_collection:
+                return
             digest = _rows.digest(plain)
-            number = _bulk.numbered(connection, schema.prompts, "digest", {digest: {"text": plain}})[digest]
-            for collection in sorted({place for place, _ in _states(connection, numbers, removed=True).values()}):
-                prompts = {number, *_prompts_of(connection, numbers)}
+            new = _bulk.numbered(connection, schema.prompts, "digest", {digest: {"text": plain}})[digest]
+            for collection, own in sorted(by_collection.items()):
+                prompts = {new, *_prompts_of(connection, own)}
                 before = _have(connection, collection, prompts)
-                for some in _bulk.pieces(numbers):
-                    own = (_images.c.collection == collection, _images.c.number.in_(some))
-                    connection.execute(update(_images).where(*own).values(prompt=number))
-                    rated = (schema.ratings.c.collection == collection, schema.ratings.c.image.in_(some))
-                    connection.execute(update(schema.ratings).where(*rated).values(prompt=number))
+                for some in _bulk.pieces(own):
+                    connection.execute(update(_images).where(_images.c.number.in_(some)).values(prompt=new))
+                    connection.execute(update(schema.ratings).where(schema.ratings.c.image.in_(some)).values(prompt=new))
                 _bulk.count(connection, collection, {"prompts": _have(connection, collection, prompts) - before})
 
     def set_removed(self, numbers: Sequence[int], removed: bool = True) -> None:
+        state = "removed" if removed else "unseen"
         with self._db.write() as connection:
-            before = _states(connection, numbers, removed=True)
-            now = {number: "removed" if removed else "unseen" for number, (_, state) in before.items() if removed != (state == "removed")}
+            before = _held_states(connection, [number for number in dict.fromkeys(numbers) if fits(number)])
+            now = {number: state for number, (_, old) in before.items() if removed != (old == "removed")}
             for some in _bulk.pieces(now):
-                state = "removed" if removed else "unseen"
                 connection.execute(update(_images).where(_images.c.number.in_(some)).values(state=state))
-            for collection, tally in _moved(before, now).items():
-                _bulk.count(connection, collection, tally)
+            _count_moved(connection, before, now)
 
 
-def _like(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+_NOTE = (
+    "UPDATE collected_images SET state = :state, file_sha256 = COALESCE(:file, file_sha256), sha256 = COALESCE(:content, sha256), "
+    "phash = COALESCE(:phash, phash), width = CASE WHEN :width > 0 THEN :width ELSE width END, "
+    "height = CASE WHEN :height > 0 THEN :height ELSE height END, size = :size, modified = :modified, "
+    "held = CASE WHEN :path IS NULL THEN held ELSE :held END, path = COALESCE(:path, path) WHERE number = :number"
+)
 
 
-def _label_conditions(query: ImageQuery, rater: int | None) -> list[Any]:
-    """What ``label`` and ``rater`` ask of an image, over the indices of feedback."""
-    if query.label == "any" and rater is None:
-        return []
-    kinds = {"like": ("like",), "dislike": ("dislike",), "compared": ("pair",), "rated": (*_LABELS, "pair"), "unrated": (*_LABELS, "pair")}
-    wanted = kinds.get(query.label, (*_LABELS, "pair"))
-    back = _feedback.alias()
-    stands = ~exists(select(back.c.number).where(back.c.retracts == _feedback.c.number))
-    said = [stands] if rater is None else [stands, _feedback.c.rater == rater]
-    tests = [
-        exists(
-            select(_feedback.c.number).where(
-                _feedback.c.collection == _images.c.collection, _feedback.c.kind.in_(wanted), _feedback.c.image == _images.c.number, *said
-            )
-        )
-    ]
-    if "pair" in wanted:
-        tests.append(exists(select(_feedback.c.number).where(_feedback.c.other == _images.c.number, _feedback.c.kind == "pair", *said)))
-        listed = select(_ranked.c.feedback).join(_feedback, _feedback.c.number == _ranked.c.feedback)
-        tests.append(exists(listed.where(_ranked.c.image == _images.c.number, _feedback.c.kind == "ranking", *said)))
-    return [~or_(*tests)] if query.label == "unrated" else [or_(*tests)]
+def _facts_row(one: FileFacts, state: str) -> dict[str, Any]:
+    return {
+        "number": one.number, "state": state if state == "removed" else one.state, "file": one.file_sha256, "content": one.sha256,
+        "phash": one.phash, "width": one.width, "height": one.height, "size": one.size, "modified": one.modified, "path": one.path,
+        "held": int(one.held),
+    }  # fmt: skip
 
 
-def _states(connection: Connection, numbers: Iterable[int], removed: bool = False) -> dict[int, tuple[int, str]]:
-    """Collection and state of images, removed ones only if asked for."""
+def _joined(pairs: Iterable[tuple[str, int]]) -> list[tuple[int, ...]]:
+    """Groups of numbers that share a value, also by way of another number."""
+    group: dict[int, set[int]] = {}
+    first: dict[str, int] = {}
+    for value, number in pairs:
+        one, other = group.setdefault(number, {number}), group[first.setdefault(value, number)]
+        if one is not other:
+            small, large = sorted((one, other), key=len)
+            large |= small
+            group.update(dict.fromkeys(small, large))
+    return sorted({tuple(sorted(numbers)) for numbers in group.values() if len(numbers) > 1})
+
+
+def _held_states(connection: Connection, numbers: Iterable[int]) -> dict[int, tuple[int, str]]:
+    """Collection and state of images, whose collections are held against other writers."""
+    wanted = list(numbers)
+    _bulk.collections_of(connection, wanted)
     found: dict[int, tuple[int, str]] = {}
-    for some in _bulk.pieces(numbers):
+    for some in _bulk.pieces(wanted):
         query = select(_images.c.number, _images.c.collection, _images.c.state).where(_images.c.number.in_(some))
-        found.update({int(n): (int(place), str(state)) for n, place, state in connection.execute(query) if removed or state != "removed"})
+        found.update({int(number): (int(collection), str(state)) for number, collection, state in connection.execute(query)})
     return found
 
 
-def _moved(before: dict[int, tuple[int, str]], now: dict[int, Any]) -> dict[int, Counter[str]]:
-    """What changes in the tallies of each collection when images change their states."""
+def _count_moved(connection: Connection, before: Mapping[int, tuple[int, str]], now: Mapping[int, str]) -> None:
+    """Tell the tallies of each collection that images have changed their states."""
     found: dict[int, Counter[str]] = {}
     for number, state in now.items():
         collection, old = before[number]
         tally = found.setdefault(collection, Counter())
         tally[f"state:{old}"] -= 1
         tally[f"state:{state}"] += 1
-    return found
+        tally["removed"] += (state == "removed") - (old == "removed")
+    for collection, tally in sorted(found.items()):
+        _bulk.count(connection, collection, tally)
 
 
 def _prompts_of(connection: Connection, numbers: Sequence[int]) -> set[int]:

@@ -9,6 +9,7 @@ from sqlalchemy import Select, select, text
 
 from lib_rankopt.store import schema
 from lib_rankopt.store.collected import _bulk, _rows
+from lib_rankopt.store.collected._checks import bounded, check_rating, fits
 from lib_rankopt.store.collected.records import Rating
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class RatingsPart:
             "ON CONFLICT DO NOTHING"
         )
         with self._db.write() as connection:
+            if not fits(collection) or not _bulk.lock(connection, [collection]):
+                return 0
             result = connection.execute(statement, {"c": collection, "mean": _PRIOR.mean, "sd": _PRIOR.sd})
             return max(int(result.rowcount), 0)
 
@@ -41,19 +44,20 @@ class RatingsPart:
             "SELECT number, collection, prompt, :mean, :sd, :games FROM collected_images WHERE number = :image AND collection = :c "
             "ON CONFLICT (image) DO UPDATE SET mean = excluded.mean, sd = excluded.sd, games = excluded.games"
         )
-        rows = [{"c": collection, "image": r.image, "mean": r.mean, "sd": r.sd, "games": r.games} for r in ratings]
+        for one in ratings:
+            check_rating(one)
+        rows = [{"c": collection, "image": r.image, "mean": r.mean, "sd": r.sd, "games": r.games} for r in ratings if fits(r.image)]
         with self._db.write() as connection:
-            if rows:
-                # one order for all writers, so that two of them never wait for each other crosswise
-                connection.execute(statement, sorted(rows, key=lambda row: int(row["image"])))
+            if rows and fits(collection) and _bulk.lock(connection, [collection]):
+                connection.execute(statement, rows)
 
     def ratings(self, collection: int, after: int = 0, limit: int = 1000) -> list[Rating]:
-        query = select(_ratings).where(_ratings.c.collection == collection, _ratings.c.image > after)
+        query = select(_ratings).where(_ratings.c.collection == bounded(collection), _ratings.c.image > bounded(after))
         return self._rows(query.order_by(_ratings.c.image).limit(min(max(limit, 1), _MOST)))
 
     def ratings_of(self, images: Sequence[int]) -> dict[int, Rating]:
         found = {}
-        for some in _bulk.pieces(dict.fromkeys(images)):
+        for some in _bulk.pieces(image for image in dict.fromkeys(images) if fits(image)):
             found.update({one.image: one for one in self._rows(select(_ratings).where(_ratings.c.image.in_(some)))})
         return found
 
@@ -74,5 +78,5 @@ class RatingsPart:
 
 def _of(collection: int, prompt: int | None) -> Select[Any]:
     query = select(_ratings).join(_images, _images.c.number == _ratings.c.image)
-    query = query.where(_ratings.c.collection == collection, _images.c.state.not_in(("removed", "gone")))
-    return query if prompt is None else query.where(_ratings.c.prompt == prompt)
+    query = query.where(_ratings.c.collection == bounded(collection), _images.c.state.not_in(("removed", "gone")))
+    return query if prompt is None else query.where(_ratings.c.prompt == bounded(prompt))

@@ -168,7 +168,8 @@ class ImageQuery:
         collection: of this one; ``None`` for all.
         prompt: text that the prompt contains, in any case. prompt_number: exactly this prompt.
         label: ``like`` or ``dislike`` (somebody said so), ``rated`` (any label or comparison), ``unrated``, ``compared``, ``any``.
-        rater: with feedback of this rater. model: made by this one. state: in this state; removed ones come only when asked for.
+        rater: with feedback of this rater. source: with labels that were concluded from this. model: made by this one.
+        state: in this state; removed ones come only when asked for.
         after: only numbers above this; how one page follows the other. limit: 1 to 1000.
     """
 
@@ -177,6 +178,7 @@ class ImageQuery:
     prompt_number: int | None = None
     label: Label = "any"
     rater: str = ""
+    source: str = ""
     model: str = ""
     state: ImageState | None = None
     after: int = 0

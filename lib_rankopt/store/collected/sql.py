@@ -10,9 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from lib_rankopt.errors import ConflictError, NotFoundError
 from lib_rankopt.store import schema
-from lib_rankopt.store._sql_rows import as_json
-from lib_rankopt.store.collected import _rows
-from lib_rankopt.store.collected._intake import Intake
+from lib_rankopt.store.collected import _bulk, _rows
+from lib_rankopt.store.collected._checks import bounded, check_collection, check_new, fits
+from lib_rankopt.store.collected._intake import Intake, check_batch
+from lib_rankopt.store.collected._search import Found
 from lib_rankopt.store.collected._sql_feedback import FeedbackPart
 from lib_rankopt.store.collected._sql_images import ImagesPart
 from lib_rankopt.store.collected._sql_ratings import RatingsPart
@@ -30,9 +31,11 @@ class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._found_texts = Found()
 
     # -- collections
     def create(self, draft: Collection) -> Collection:
+        check_new(draft)
         try:
             with self._db.write() as connection:
                 result = connection.execute(_collections.insert(), _rows.collection_row(draft))
@@ -58,11 +61,15 @@ class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
         root: str | None = None,
         position: int | None = None,
     ) -> Collection:
-        values = {"name": name, "settings": None if settings is None else as_json(dict(settings)), "root": root, "position": position}
+        check_collection(name, root, position)
+        values = {
+            "name": None if name is None else _rows.clean(name), "settings": None if settings is None else _rows.settings_json(settings),
+            "root": root, "position": position,
+        }  # fmt: skip
         given = {key: value for key, value in values.items() if value is not None}
         try:
             with self._db.write() as connection:
-                if given:
+                if given and fits(number):
                     connection.execute(update(_collections).where(_collections.c.number == number).values(**given))
                 return _collection(connection, number)
         except IntegrityError as error:
@@ -72,48 +79,55 @@ class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
         own = select(_images.c.number).where(_images.c.collection == number)
         with self._db.write() as connection:
             _collection(connection, number)
+            _bulk.lock(connection, [number])
             held = self._held_only_by(connection, number)
             connection.execute(delete(schema.ranked_images).where(schema.ranked_images.c.image.in_(own)))
-            for table in (_feedback, schema.ratings, schema.tallies, _images):
+            for table in (_feedback, schema.ratings, schema.tallies, schema.unrated_images, _images):
                 connection.execute(delete(table).where(table.c.collection == number))
             connection.execute(delete(_collections).where(_collections.c.number == number))
         return held
 
     @staticmethod
     def _held_only_by(connection: Connection, collection: int) -> set[str]:
+        held = (_images.c.held == 1, _images.c.path.is_not(None))
         others = _images.alias()
-        query = select(_images.c.path).where(
-            _images.c.collection == collection,
-            _images.c.held == 1,
-            _images.c.path.is_not(None),
-            ~select(others.c.number)
-            .where(others.c.file_sha256 == _images.c.file_sha256, others.c.held == 1, others.c.collection != collection)
-            .exists(),
-        )
-        return {str(path) for path in connection.execute(query).scalars()}
+        same = (others.c.path == _images.c.path, others.c.held == 1, others.c.collection != collection)
+        by_hash = select(others.c.number).where(others.c.file_sha256 == _images.c.file_sha256, *same).exists()
+        own = select(_images.c.path).where(_images.c.collection == collection, *held, ~by_hash)
+        # whoever keeps a file knows its hash, which finds it fast; rows without are gone through
+        unhashed = select(_images.c.path).where(_images.c.collection != collection, *held, _images.c.file_sha256.is_(None))
+        found = set(map(str, connection.execute(own).scalars())) - set(connection.execute(unhashed).scalars())
+        # own rows without a hash may name files of others' rows that have one
+        bare = set(connection.execute(own.where(_images.c.file_sha256.is_(None))).scalars())
+        for some in _bulk.pieces(bare):
+            query = select(_images.c.path).where(_images.c.collection != collection, *held, _images.c.path.in_(some))
+            found -= set(connection.execute(query).scalars())
+        return found
 
     # -- intake
     def add(
         self, collection: int, images: Sequence[ImageDraft], feedback: Sequence[FeedbackDraft] = (), position: int | None = None
     ) -> Added:
+        check_batch(images, feedback)
+        check_collection(position=position)
         with self._db.write() as connection:
-            # also what makes two intakes into one collection wait for each other
-            kept = _collections.c.position if position is None else position
-            if not connection.execute(update(_collections).where(_collections.c.number == collection).values(position=kept)).rowcount:
+            if not fits(collection) or not _bulk.lock(connection, [collection]):
                 raise _no_collection(collection)
+            if position is not None:
+                connection.execute(update(_collections).where(_collections.c.number == collection).values(position=position))
             return Intake(connection, collection).add(images, feedback)
 
     # -- counts
     def tallies(self, collection: int | None = None) -> dict[str, int]:
         query = select(schema.tallies.c.name, func.sum(schema.tallies.c.value)).group_by(schema.tallies.c.name)
         if collection is not None:
-            query = query.where(schema.tallies.c.collection == collection)
+            query = query.where(schema.tallies.c.collection == bounded(collection))
         with self._db.read() as connection:
             return {str(name): int(value) for name, value in connection.execute(query) if value}
 
 
 def _collection(connection: Connection, number: int) -> Collection:
-    row = connection.execute(select(_collections).where(_collections.c.number == number)).first() if 0 <= number < 2**63 else None
+    row = connection.execute(select(_collections).where(_collections.c.number == number)).first() if fits(number) else None
     if row is None:
         raise _no_collection(number)
     return _rows.collection_of(row)

@@ -143,10 +143,11 @@ def _walk(root: Path) -> Iterator[_Found]:
 def _caption(root: Path, folder: str) -> tuple[str, str]:
     """Return a folder's caption, and what is wrong with it."""
     try:
-        with files.inside(root, f"{folder}/{CAPTION}").open("rb") as file:
+        path = files.inside(root, f"{folder}/{CAPTION}")
+        if not path.is_file():
+            return "", f"there is no {CAPTION} beside the image"
+        with path.open("rb") as file:
             return text.clean(caption_text(file.read(_MOST_TEXT), CAPTION)), ""
-    except FileNotFoundError:
-        return "", f"there is no {CAPTION} beside the image"
     except InvalidInputError as error:
         return "", str(error)
     except OSError as error:
@@ -161,7 +162,7 @@ def _read_scores(root: Path) -> tuple[dict[str, dict[str, float]], list[tuple[st
     """Return scorer → path → score from the caches beside the folders, and what is wrong with those that are none."""
     found: dict[str, dict[str, float]] = {}
     problems: list[tuple[str, str]] = []
-    for path in sorted(root.glob("*.json"))[:_MOST_SCORES]:
+    for path in [path for path in sorted(root.glob("*.json")) if path.is_file()][:_MOST_SCORES]:
         try:
             cache = text.one_json(files.inside(root, relative_name(path.name)))
             if not isinstance(cache, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,10 +154,15 @@ def head_of(path: Path) -> Head:
     from PIL import Image, UnidentifiedImageError
 
     try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe would let us wait for ever
+            raise InvalidInputError("no file")
         with Image.open(path, formats=folders.KINDS) as opened:
             head = Head(opened.width, opened.height, tuple(texts_in(opened)))
     except UnidentifiedImageError:
-        raise InvalidInputError("the file is empty" if _is_empty(path) else "no image that can be read") from None
+        raise InvalidInputError("no image that can be read" if about.st_size else "the file is empty") from None
+    except InvalidInputError:
+        raise
     except folders.broken() as error:
         raise InvalidInputError(f"the image cannot be read ({_reason(error)})") from error
     if head.width * head.height > _MOST_PIXELS:
@@ -166,13 +172,6 @@ def head_of(path: Path) -> Head:
 
 def _reason(error: BaseException) -> str:
     return clean(str(getattr(error, "strerror", None) or error or type(error).__name__))[:200]
-
-
-def _is_empty(path: Path) -> bool:
-    try:
-        return path.stat().st_size == 0
-    except OSError:
-        return False
 
 
 def _sibling(root: Path, name: str) -> Path:

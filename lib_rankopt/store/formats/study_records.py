@@ -195,8 +195,8 @@ _CANDIDATE: Mapping[str, _Check] = {
 }  # fmt: skip
 _EVENT: Mapping[str, _Check] = {
     "study": _id, "kind": _one_of(*get_args(EventKind)), "round": _or_none(_id), "payload": _object, "shown": _tuple(_small),
-    "rater": _word, "token": _word, "latency_ms": _or_none(_large), "retracts": _or_none(_large), "copied_from": _or_none(_large), "created_at": _time,
-    "number": _large,
+    "rater": _word, "token": _word, "latency_ms": _or_none(_large), "retracts": _or_none(_large), "copied_from": _or_none(_large),
+    "created_at": _time, "number": _large,
 }  # fmt: skip
 _SCORE: Mapping[str, _Check] = {
     "image": _hash, "prompt": _text(1 << 20), "scorer": _word, "version": _word, "value": _number, "created_at": _time,

@@ -1,214 +1,147 @@
-"""Images to choose from: what the store holds, or any data set that a format reads, without taking it in."""
+"""Which images to compare next: a small pool out of millions, and the choice from it."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from hashlib import blake2b
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
 
-from lib_rankopt.errors import InvalidInputError, NotFoundError
-from lib_rankopt.evaluation.image_files import Source
-from lib_rankopt.store.formats import files
-from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, ImageEntry
+import numpy as np
 
-Piece = tuple[Sequence[ImageEntry], Sequence[FeedbackEntry]]
+from lib_rankopt.evaluation.preferences import Pool, choose
+from lib_rankopt.store.collected.records import COMPARISONS, FeedbackRecord, Rating
 
+if TYPE_CHECKING:
+    from lib_rankopt.store.collected.base import CollectionStore
 
-@dataclass(frozen=True)
-class Candidate:
-    """An image with a prompt: an image that was judged under two prompts is two.
-
-    Attributes:
-        image: its ``prompt`` is the one meant here.
-        name: identity among the candidates of all pools; what scores are kept under.
-        names: what files of scores may call the image.
-        group: what it competes in where each prompt has its best.
-        source: where its pixels come from.
-    """
-
-    image: ImageEntry
-    name: str
-    names: tuple[str, ...]
-    group: str
-    source: Source
+_ALL = 160  # images of a collection that is its own pool
+_UNCERTAIN, _NEAR, _SLABS, _SLAB = 64, 48, 6, 8
+_DEEP = (1_000, 20_000)
+_GROUPS = 16
+_TRIES, _SINGLY = 12, 4
 
 
-class Pool(ABC):
-    """One source of candidates, gone through in the same order each time, at constant memory but for some hashes a candidate.
-
-    It is a :class:`~lib_rankopt.store.formats.base.Dataset` as well, in which an image may come several times.
-
-    Attributes:
-        name: for messages.
-        problems: rows that could not be read, of the latest time that the candidates were gone through. first_problem: of the first.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.problems, self.first_problem = 0, ""
-
-    @abstractmethod
-    def pieces(self) -> Iterator[Piece]:
-        """Yield images, and feedback with at least the images that it is about."""
-
-    @abstractmethod
-    def read(self, image: ImageEntry) -> bytes:
-        """Return an image's file. Raises: NotFoundError, StoreError, InvalidInputError."""
-
-    @abstractmethod
-    def name_of(self, image: ImageEntry) -> str:
-        """What scores of an image are kept under, as far as its first prompt is meant."""
-
-    def path_of(self, image: ImageEntry) -> Path | None:
-        """Where its file lies, if it may be read without another check."""
-        return None
-
-    def file_of(self, image: ImageEntry) -> str:
-        """What a person may call it."""
-        return self.name_of(image)
-
-    def candidates(self) -> Iterator[Candidate]:
-        """All images, and once more under each other prompt that a rater saw."""
-        self.problems, self.first_problem = 0, ""
-        seen: set[bytes] = set()
-        first: dict[bytes, bytes] = {}
-        for images, feedback in self.pieces():
-            for image in _under_all_prompts(images, feedback):
-                key, pair = _digest(image.key), _digest(image.key, image.prompt)
-                if pair not in seen:
-                    seen.add(pair)
-                    is_first = first.setdefault(key, pair) == pair
-                    yield self._candidate(image, is_first)
-
-    def _candidate(self, image: ImageEntry, is_first: bool) -> Candidate:
-        plain = self.name_of(image)
-        name = plain if is_first else f"{plain}#{_digest(image.prompt).hex()[:12]}"
-        names = tuple(dict.fromkeys([plain, image.key, *([image.path] if image.path else [])]))
-        path = self.path_of(image)
-        source = Source(Path(plain), name=name, prompt=image.prompt, data=partial(self.read, image)) if path is None else (
-            Source(path, name=name, prompt=image.prompt)
-        )
-        style = image.about.get("style")
-        return Candidate(image, name, names, f"{style}\n{image.prompt}" if style else image.prompt, source)
-
-    def preferred(self) -> set[tuple[str, str]]:
-        """Return (key, prompt) of what stands in the best of several tiers of some comparison, or is liked."""
-        found: set[tuple[str, str]] = set()
-        for images, feedback in self.pieces():
-            prompts = {image.key: image.prompt for image in images}
-            for said in feedback:
-                if said.kind == "like" or len(said.tiers) > 1:
-                    for key in (said.images[position] for position in said.tiers[0]):
-                        found.add((key, prompts.get(key, "") if said.prompt is None else said.prompt))
-        return found
-
-    def images(self) -> Iterator[ImageEntry]:
-        """All images, some several times."""
-        for images, _ in self.pieces():
-            yield from images
-
-    def feedback(self) -> Iterator[tuple[FeedbackEntry, tuple[ImageEntry, ...]]]:
-        """All feedback."""
-        for images, feedback in self.pieces():
-            by_key = {image.key: image for image in images}
-            for said in feedback:
-                yield said, tuple(by_key[key] for key in said.images)
-
-    def ratings(self) -> Mapping[str, tuple[float, float]]:
-        """Strength and standard deviation by key, over all that was said, of images about which something was."""
-        from lib_rankopt.studies.data.aggregate import aggregate
-
-        found = aggregate(self)
-        values = zip(found.keys, found.ratings.mean.tolist(), found.ratings.sd.tolist(), found.comparisons.games.tolist(), strict=True)
-        return {key: (mean, sd) for key, mean, sd, games in values if games > 0}
+def compared(event: FeedbackRecord) -> list[frozenset[int]]:
+    """Return the pairs of images that an answer has compared: of those left in its last tier none, unless all are equal or skipped."""
+    if event.kind == "skip" or (event.kind in COMPARISONS and len(event.tiers) == 1):
+        return [frozenset(pair) for pair in combinations(event.images, 2)]
+    if event.kind not in COMPARISONS:
+        return []
+    level = {event.images[place]: number for number, tier in enumerate(event.tiers) for place in tier}
+    last = len(event.tiers) - 1
+    return [frozenset(pair) for pair in combinations(event.images, 2) if not level[pair[0]] == level[pair[1]] == last]
 
 
-def _under_all_prompts(images: Sequence[ImageEntry], feedback: Sequence[FeedbackEntry]) -> Iterator[ImageEntry]:
-    yield from images
-    by_key = {image.key: image for image in images}
-    for said in feedback:
-        if said.prompt is not None:
-            for key in said.images:
-                if key in by_key and by_key[key].prompt != said.prompt:
-                    yield replace(by_key[key], prompt=said.prompt)
-
-
-def _digest(*parts: str) -> bytes:
-    made = blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass")
-        made.update(b"%d:" % len(data))
-        made.update(data)
-    return made.digest()
-
-
-class StorePool(Pool):
-    """What the store holds of one collection or study.
+class Finder:
+    """Finds what teaches most among the images of one collection.
 
     Args:
-        name: stays the same from call to call, as scores are kept under it.
+        within_prompt: compare images of one prompt only.
+        size: images of a comparison, 2 to 8.
+        seen: reads the pairs among some images that must not come again; called with the images of a choice.
+        rng: decides between equals, and draws images at random.
     """
 
-    def __init__(self, dataset: Dataset, name: str) -> None:
-        super().__init__(name)
-        self._dataset = dataset
+    def __init__(
+        self, store: CollectionStore, collection: int, within_prompt: bool, size: int,
+        seen: Callable[[Sequence[int]], Collection[frozenset[int]]], rng: np.random.Generator,
+    ) -> None:  # fmt: skip
+        self._store, self._collection = store, collection
+        self._within, self._size = within_prompt, size
+        self._seen, self._rng = seen, rng
+        self._pairs: set[frozenset[int]] = set()
 
-    def pieces(self) -> Iterator[Piece]:
-        for image in self._dataset.images():
-            yield (image,), ()
-        for said, images in self._dataset.feedback():
-            yield images, (said,)
+    def find(self, pairs: Iterable[frozenset[int]], avoid: Collection[int] = (), banned: Collection[int] = ()) -> tuple[int, ...] | None:
+        """Return images to compare, ``None`` where none are left.
 
-    def read(self, image: ImageEntry) -> bytes:
-        return self._dataset.read(image)
+        Args:
+            pairs: known not to be wanted. avoid: images that others are better than. banned: images that may not come.
+        """
+        self._pairs = set(pairs)
+        for ratings in self._pools():
+            usable = {one.image: one for one in ratings if one.image not in banned}
+            rested = [one for one in usable.values() if one.image not in avoid]
+            for pool in (rested, list(usable.values())):
+                if found := self._choose(pool):
+                    return found
+        return None
 
-    def name_of(self, image: ImageEntry) -> str:
-        return f"{self.name}/{image.key}"
-
-    def file_of(self, image: ImageEntry) -> str:
-        return str(getattr(image, "file", None) or self.name_of(image))
-
-
-class FormatPool(Pool):
-    """A file or folder of any format that can be read."""
-
-    def __init__(self, fmt: Format, path: Path) -> None:
-        super().__init__(str(path))
-        self._format, self._path, self._root = fmt, path, fmt.root(path)
-
-    def pieces(self) -> Iterator[Piece]:
-        for row in self._format.rows(self._path):
-            if row.problem:
-                self.problems += 1
-                self.first_problem = self.first_problem or f"{row.place}: {row.problem}"
-            yield row.images, row.feedback
-
-    def read(self, image: ImageEntry) -> bytes:
-        if image.data is not None:
-            return image.data
-        if image.path is None:
-            raise NotFoundError(f"Of the image '{image.key[:200]}' there is no file, only its name.")
-        return files.read(files.inside(self._root, files.relative(image.path)))
-
-    def name_of(self, image: ImageEntry) -> str:
-        # as 'score' names the same file
-        return str(self._root / (image.key if image.path is None else image.path))
-
-    def path_of(self, image: ImageEntry) -> Path | None:
-        if image.path is None or image.data is not None:
+    def _choose(self, ratings: list[Rating]) -> tuple[int, ...] | None:
+        if len(ratings) < 2:
             return None
-        try:
-            files.inside(self._root, files.relative(image.path))
-        except InvalidInputError:
-            return None  # reading it will say why
-        return self._root / image.path
+        pool = Pool(
+            np.array([one.mean for one in ratings]),
+            np.array([one.sd for one in ratings]),
+            np.array([one.prompt for one in ratings]) if self._within else None,
+        )
+        places = {one.image: place for place, one in enumerate(ratings)}
+        already: set[frozenset[int]] = set()
+        self._note(self._pairs, places, already)
+        for attempt in range(_TRIES):
+            chosen = choose(pool, already, self._size, self._rng)
+            if chosen is None:
+                return None
+            images = [ratings[place].image for place in chosen]
+            pairs = {frozenset(pair) for pair in combinations(chosen, 2)}
+            # once some were compared before, all others of the pool are looked at together
+            self._note(self._seen(images if attempt < _SINGLY else list(places)), places, already)
+            if self._is_new(pairs, already):
+                return tuple(images)
+        return None
 
+    def _note(self, pairs: Iterable[frozenset[int]], places: dict[int, int], already: set[frozenset[int]]) -> None:
+        self._pairs.update(pairs)
+        already.update(frozenset(places[image] for image in pair) for pair in pairs if all(image in places for image in pair))
 
-def candidates_of(pools: Iterable[Pool]) -> Iterator[tuple[Pool, Candidate]]:
-    """Yield the candidates of all pools, one pool after the other."""
-    for pool in pools:
-        for candidate in pool.candidates():
-            yield pool, candidate
+    def _is_new(self, pairs: set[frozenset[int]], already: set[frozenset[int]]) -> bool:
+        """Whether two images have not been compared at all; of more, whether each has a pair that is new."""
+        fresh = pairs - already
+        return {place for pair in fresh for place in pair} == {place for pair in pairs for place in pair}
+
+    # -- pools
+    def _pools(self) -> Iterable[list[Rating]]:
+        uncertain = self._store.uncertain(self._collection, _ALL)
+        if len(uncertain) < _ALL:
+            yield uncertain
+            return
+        yield self._around(uncertain[:_UNCERTAIN])
+        if self._within:
+            yield self._groups()
+        for depth in _DEEP:
+            yield self._largest_groups(self._store.uncertain(self._collection, depth))
+
+    def _around(self, uncertain: list[Rating]) -> list[Rating]:
+        """The most uncertain, some at random, and the neighbours of one of them: what it can be told from least."""
+        found = {one.image: one for one in (*uncertain, *self._at_random())}
+        anchor = uncertain[int(self._rng.integers(min(8, len(uncertain))))]
+        neighbours = self._store.near(self._collection, anchor.mean, _NEAR)
+        if self._within and sum(one.prompt == anchor.prompt for one in neighbours) < self._size:
+            neighbours = [*self._store.near(self._collection, anchor.mean, _NEAR, anchor.prompt), *neighbours]
+        found.update({one.image: one for one in neighbours})
+        return list(found.values())
+
+    def _at_random(self) -> list[Rating]:
+        """Images from anywhere: while all are equally unknown, the store would give them in the order of the folder."""
+        first = self._store.ratings(self._collection, 0, 1)
+        count = self._store.tallies(self._collection).get("images", 0)
+        if not first or not count:
+            return []
+        starts = self._rng.integers(0, count, _SLABS)
+        found = [one for start in starts for one in self._store.ratings(self._collection, first[0].image + int(start) - 1, _SLAB)]
+        images = self._store.images_by_number([one.image for one in found])
+        return [one for one in found if one.image in images and images[one.image].state not in ("removed", "gone")]
+
+    def _groups(self) -> list[Rating]:
+        """All images of some prompts: where many prompts have a single image, these are the most uncertain for ever."""
+        prompts = dict.fromkeys(one.prompt for _ in range(2) for one in self._at_random())
+        return [one for prompt in list(prompts)[:_GROUPS] for one in self._store.uncertain(self._collection, self._size + 2, prompt)]
+
+    def _largest_groups(self, ratings: list[Rating]) -> list[Rating]:
+        if not self._within:
+            return [ratings[int(place)] for place in self._rng.permutation(len(ratings))[:_ALL]]
+        groups: dict[int, list[Rating]] = {}
+        for one in ratings:
+            groups.setdefault(one.prompt, []).append(one)
+        several = [group for group in groups.values() if len(group) > 1]
+        order = self._rng.permutation(len(several))
+        return [one for place in order for one in several[int(place)][: self._size + 2]][:_ALL]

@@ -13,7 +13,7 @@ from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
 from lib_rankopt.evaluation.select import Scored
 from lib_rankopt.store.formats import files
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, ImageEntry, Row
-from lib_rankopt.studies.data.candidates import Candidate, Pool, candidates_of
+from lib_rankopt.studies.data.pools import Candidate, Pool, candidates_of
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,380 @@
+"""Collected images and feedback at scale: intake, pages, next comparison, appending, counts; SQLite and PostgreSQL.
+
+    python -m benchmarks.store_scale [--images 40000] [--feedback 200000] [--database-url URL] [--order data|random]
+
+Made data: every image belongs to one of ``--prompts`` prompts (default: a fifth of the images), answers are labels, pairs and rankings by
+nine raters, in batches of 5,000 rows as an import makes them. ``--order data``: answers are about images that came shortly before, as in
+the published sets; ``random``: about any. Each figure stands beside a limit or peer that is measured in the same run on the same disk:
+
+* intake: ``sqlite3.executemany`` (or ``COPY``) of the same rows into bare tables without any index, synced as often;
+* page of 100: ``SELECT`` of 100 rows by primary key, through the bare driver;
+* appending: a bare ``INSERT`` with the same durability;
+* bytes into the data folder: copying the same bytes from file to file, synced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks._memory import peak_mib
+from lib_rankopt.store import Store, open_store
+from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft, ImageQuery
+
+BATCH = 5000
+GOALS = {"page": 50.0, "next": 100.0, "stats": 1000.0}
+ROWS_PER_SECOND = 20_000.0
+WORDS = 20_000
+RATERS = ("anna", "ben", "carl", "dora", "emil", "fritz", "gerda", "hans", "ida")
+RARE_RATER = "visitor"
+_ABC = "abcdefghijklmnoprstuvw"
+
+
+@dataclass(frozen=True)
+class Made:
+    """Made data of one size; the same for the same numbers."""
+
+    images: int
+    feedback: int
+    prompts: int
+    order: str
+    words: tuple[str, ...]
+
+    def prompt(self, number: int) -> str:
+        """Twelve words, few of them frequent, and a number."""
+        pick = random.Random(number)
+        # a word's place by a power of a uniform number: much like the words of a language
+        chosen = (self.words[int(WORDS * pick.random() ** 3)] for _ in range(12))
+        return f"{' '.join(chosen)}, no {number}"
+
+    def image(self, at: int) -> ImageDraft:
+        """Image number ``at``."""
+        prompt = self.prompt(at * self.prompts // self.images)
+        model = "model-rare" if at % 10_000 == 77 else f"model-{at % 5}"
+        return ImageDraft(f"images/{at:08d}.png", prompt, f"images/{at:08d}.png", width=512, height=512, model=model)
+
+    def answer(self, at: int, pick: random.Random) -> FeedbackDraft:
+        """Answer number ``at``: of ten, five labels, four pairs and a ranking of four; one image of a hundred is never spoken of."""
+        here = self.images if self.order == "random" else max(8, min(self.images, (at // BATCH + 1) * BATCH * self.images // self.feedback))
+        first = 0 if self.order == "random" else max(0, here - max(8, 2 * BATCH * self.images // self.feedback))
+        kind = at % 10
+        count = 4 if kind == 9 else 2 if kind > 4 else 1
+        keys: list[str] = []
+        while len(keys) < count:
+            image = pick.randrange(first, here)
+            key = f"images/{image - (image % 100 == 99):08d}.png"
+            if key not in keys:
+                keys.append(key)
+        rater = RARE_RATER if at % 50_000 == 49_999 else RATERS[at % len(RATERS)]
+        if count == 1:
+            return FeedbackDraft("like" if kind < 3 else "dislike", (keys[0],), ((0,),), f"answer {at}", rater=rater)
+        if count == 2:
+            tiers = ((0, 1),) if kind == 8 and at % 100 == 8 else ((at % 2,), (1 - at % 2,))
+            return FeedbackDraft("pair", tuple(keys), tiers, f"answer {at}", rater=rater)
+        return FeedbackDraft("ranking", tuple(keys), ((1,), (0, 2), (3,)), f"answer {at}", rater=rater)
+
+    def batches(self) -> Iterator[tuple[list[ImageDraft], list[FeedbackDraft]]]:
+        """Images and the answers about them, in the order of a data set (or first all images)."""
+        pick = random.Random(7)
+        rounds = -(-max(self.images, self.feedback) // BATCH)
+        made = said = 0
+        if self.order == "random":
+            for start in range(0, self.images, BATCH):
+                yield [self.image(at) for at in range(start, min(self.images, start + BATCH))], []
+            made = self.images
+        for at in range(1, rounds + 1):
+            images, answers = self.images * at // rounds, self.feedback * at // rounds
+            new = [self.image(n) for n in range(made, images)]
+            made = max(made, images)
+            yield new, [self.answer(n, pick) for n in range(said, answers)]
+            said = answers
+
+
+def made(images: int, feedback: int, prompts: int, order: str) -> Made:
+    """Made data; its words are always the same."""
+    pick = random.Random(1)
+    words = tuple("".join(pick.choice(_ABC) for _ in range(pick.randint(3, 9))) for _ in range(WORDS))
+    return Made(images, feedback, prompts or max(1, images // 5), order, words)
+
+
+def percentiles(call: Callable[[int], object], times: int) -> tuple[float, float]:
+    """Median and 95th percentile of a call, in milliseconds."""
+    taken = []
+    for at in range(times):
+        begin = time.perf_counter()
+        call(at)
+        taken.append(1000 * (time.perf_counter() - begin))
+    taken.sort()
+    return statistics.median(taken), taken[min(len(taken) - 1, int(0.95 * len(taken)))]
+
+
+def line(name: str, taken: tuple[float, float], base: tuple[float, float], goal: float | None = None) -> None:
+    """Print one figure in milliseconds."""
+    verdict = "" if goal is None else f"   goal {goal:5.0f} ms: {'met' if taken[1] <= goal else 'MISSED'}"
+    print(f"{name:<52}{taken[0]:9.2f} ms   95 % {taken[1]:9.2f} ms   {taken[0] / base[0]:7.1f} x{verdict}", flush=True)
+
+
+# -- intake
+def intake(store: Store, collection: int, data: Made, label: str, bare: float) -> None:
+    """Time the batches' way into the store, without making them, and the growth of memory."""
+    taken, first_peak = 0.0, 0.0
+    rows = 0
+    mark = time.perf_counter()
+    rounds = list(range(0, data.images if data.order == "random" else 0, BATCH)) + list(range(0, max(data.images, data.feedback), BATCH))
+    for at, (images, answers) in enumerate(data.batches()):
+        begin = time.perf_counter()
+        store.collected.add(collection, images, answers, at)
+        taken += time.perf_counter() - begin
+        # one row of a csv is one image and one answer, or one of them
+        rows += max(len(images), len(answers))
+        if at + 1 == max(1, len(rounds) // 10):
+            first_peak = peak_mib()
+        if time.perf_counter() - mark > 60:
+            mark = time.perf_counter()
+            print(f"   … {rows:,} rows, {rows / taken:,.0f} rows/s, peak {peak_mib():.0f} MiB", flush=True)
+    rate = rows / taken
+    verdict = "met" if rate >= ROWS_PER_SECOND else "MISSED"
+    print(f"{label + ' intake':<52}{rate:9,.0f} rows/s   {rate / bare:5.2f} x bare tables ({bare:,.0f} rows/s)   goal 20,000: {verdict}")
+    print(f"{label + ' peak memory after 10 % and 100 %':<52}{first_peak:9.0f} MiB   {peak_mib():9.0f} MiB", flush=True)
+
+
+def labels(store: Store, data: Made, label: str, bare: float, rows: int = 100_000) -> None:
+    """The rows of a csv of labels, one new image and one answer each, into a collection of their own beside the large one."""
+    number = store.collected.create(Collection(f"csv {label}")).number
+    taken = 0.0
+    for start in range(0, rows, BATCH):
+        images = [data.image(at % data.images) for at in range(start, start + BATCH)]
+        keyed = [ImageDraft(f"csv/{start + i}", one.prompt, one.path, model=one.model) for i, one in enumerate(images)]
+        answers = [FeedbackDraft("like", (one.key,), ((0,),), f"csv {one.key}", rater="kto") for one in keyed]
+        begin = time.perf_counter()
+        store.collected.add(number, keyed, answers)
+        taken += time.perf_counter() - begin
+    rate = rows / taken
+    verdict = "met" if rate >= ROWS_PER_SECOND else "MISSED"
+    name = f"{label} csv of labels (new image + answer) on top"
+    print(f"{name:<52}{rate:9,.0f} rows/s   {rate / bare:5.2f} x bare tables   goal 20,000: {verdict}", flush=True)
+
+
+def bare_rows(data: Made, count: int) -> list[list[tuple[Any, ...]]]:
+    """Batches of rows of one flat table with the same content: an image and an answer each."""
+    found = []
+    for start in range(0, count, BATCH):
+        rows = []
+        for at in range(start, min(count, start + BATCH)):
+            image = data.image(at % data.images)
+            rows.append((at, 1, image.key, image.prompt, image.path, 512, 512, image.model, "like", at, 3, f"answer {at}", 1_700_000_000))
+        found.append(rows)
+    return found
+
+
+_BARE = "number, collection, key, prompt, path, width, height, model, kind, image, rater, token, created_at"
+_BARE_TABLE = (
+    "CREATE TABLE bare (number BIGINT PRIMARY KEY, collection INT, key TEXT, prompt TEXT, path TEXT, width INT, height INT, model TEXT, "
+    "kind TEXT, image BIGINT, rater INT, token TEXT, created_at BIGINT)"
+)
+
+
+def bare_sqlite(folder: Path, data: Made) -> tuple[float, tuple[float, float], tuple[float, float]]:
+    """Rows per second into one table, and milliseconds of 100 rows by primary key and of one synced insert."""
+    connection = sqlite3.connect(folder / "bare.sqlite3", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(_BARE_TABLE.replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY"))
+    batches = bare_rows(data, 50_000)
+    begin = time.perf_counter()
+    for rows in batches:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(f"INSERT INTO bare ({_BARE}) VALUES ({', '.join('?' * 13)})", rows)
+        connection.execute("COMMIT")
+    rate = 50_000 / (time.perf_counter() - begin)
+    query = f"SELECT * FROM bare WHERE number IN ({', '.join('?' * 100)})"
+    page = percentiles(lambda at: connection.execute(query, [(at * 997 + 31 * i) % 50_000 for i in range(100)]).fetchall(), 200)
+    append = percentiles(lambda at: connection.execute(f"INSERT INTO bare ({_BARE}) VALUES ({', '.join('?' * 13)})",
+                                                       (50_000 + at, *batches[0][0][1:])), 100)  # fmt: skip
+    connection.close()
+    return rate, page, append
+
+
+def bare_postgres(url: str, data: Made) -> tuple[float, tuple[float, float], tuple[float, float]]:
+    """As :func:`bare_sqlite`, with ``COPY``."""
+    import psycopg
+
+    with psycopg.connect(url.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+        connection.execute(_BARE_TABLE)
+        batches = bare_rows(data, 50_000)
+        begin = time.perf_counter()
+        for rows in batches:
+            with connection.transaction(), connection.cursor() as cursor, cursor.copy(f"COPY bare ({_BARE}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+        rate = 50_000 / (time.perf_counter() - begin)
+        query = "SELECT * FROM bare WHERE number = ANY(%s)"
+        page = percentiles(lambda at: connection.execute(query, ([(at * 997 + 31 * i) % 50_000 for i in range(100)],)).fetchall(), 200)
+        insert = f"INSERT INTO bare ({_BARE}) VALUES ({', '.join(['%s'] * 13)})"
+        append = percentiles(lambda at: connection.execute(insert, (50_000 + at, *batches[0][0][1:])), 100)
+        connection.execute("DROP TABLE bare")
+    return rate, page, append
+
+
+# -- reading
+def queries(store: Store, collection: int, data: Made) -> dict[str, ImageQuery]:
+    """One query for each kind of condition."""
+    of = {"collection": collection}
+    first = store.collected.page(ImageQuery(collection))[0]
+    prompts = data.prompts
+    rare = " ".join(data.prompt(prompts // 2).split()[:2])
+    return {
+        "no condition": ImageQuery(**of),
+        "all collections": ImageQuery(),
+        "frequent word": ImageQuery(**of, prompt=data.words[0]),
+        "rare words": ImageQuery(**of, prompt=rare),
+        "part of a word": ImageQuery(**of, prompt=data.words[WORDS - 1][1:]),
+        "text that no prompt has": ImageQuery(**of, prompt="zzzz yyyy"),
+        "two letters": ImageQuery(**of, prompt=data.words[3][:2]),
+        "one prompt": ImageQuery(**of, prompt_number=_prompt_number(store, first.number)),
+        "liked": ImageQuery(**of, label="like"),
+        "disliked": ImageQuery(**of, label="dislike"),
+        "rated": ImageQuery(**of, label="rated"),
+        "compared": ImageQuery(**of, label="compared"),
+        "unrated (1 %)": ImageQuery(**of, label="unrated"),
+        "by a rater of a ninth of all": ImageQuery(**of, rater="anna"),
+        "by a rater of few answers": ImageQuery(**of, rater=RARE_RATER),
+        "liked by a rater": ImageQuery(**of, rater="ben", label="like"),
+        "unrated by a rater": ImageQuery(**of, rater="ben", label="unrated"),
+        "of a model": ImageQuery(**of, model="model-2"),
+        "of a rare model": ImageQuery(**of, model="model-rare"),
+        "removed (none)": ImageQuery(**of, state="removed"),
+        "liked, of a rare model": ImageQuery(**of, model="model-rare", label="like"),
+        "liked, frequent word, by a rater": ImageQuery(**of, rater="carl", label="like", prompt=data.words[0]),
+    }
+
+
+def _prompt_number(store: Store, image: int) -> int:
+    return store.collected.ratings_of([image])[image].prompt
+
+
+def pages(store: Store, collection: int, data: Made, label: str, base: tuple[float, float], times: int) -> None:
+    """First and deep page of each query."""
+    from dataclasses import replace
+
+    last = max(store.collected.ratings(collection, data.images - 2), key=lambda one: one.image, default=None)
+    deep = int(0.9 * (last.image if last else data.images))
+    for name, query in queries(store, collection, data).items():
+        for where, after in (("first", 0), ("deep", deep)):
+            asked = replace(query, after=after)
+            found = len(store.collected.page(asked))
+            taken = percentiles(lambda _, asked=asked: store.collected.page(asked), times)  # type: ignore[misc]
+            line(f"{label} page: {name}, {where} ({found})", taken, base, GOALS["page"])
+
+
+def next_comparison(store: Store, collection: int, at: int) -> int:
+    """What choosing the next pair reads: the uncertain ones, those like the first, and what was compared among them."""
+    from itertools import combinations
+
+    pool = {one.image: one for one in store.collected.uncertain(collection, 64)}
+    first = list(pool.values())[at % len(pool)]
+    pool.update({one.image: one for one in store.collected.near(collection, first.mean, 64)})
+    done = set()
+    for said in store.collected.feedback_of(list(pool)):
+        if said.kind in ("pair", "ranking"):
+            done.update(tuple(sorted(two)) for two in combinations(said.images, 2))
+    return sum(1 for two in combinations(sorted(pool), 2) if two not in done)
+
+
+def answers(store: Store, collection: int, label: str, base: tuple[float, float], bare: tuple[float, float], times: int) -> None:
+    """Next comparison, one answer with its ratings, undo, counts."""
+    from dataclasses import replace
+
+    line(f"{label} next comparison", percentiles(lambda at: next_comparison(store, collection, at), times), base, GOALS["next"])
+    page = [image.number for image in store.collected.page(ImageQuery(collection, limit=1000))]
+    numbers = []
+
+    def append(at: int) -> None:
+        two = (page[at % 500], page[500 + at % 500])
+        said = store.collected.append(collection, FeedbackDraft("pair", two, ((0,), (1,)), f"{label} click {at}", rater="anna"))
+        numbers.append(said.number)
+
+    line(f"{label} appending one answer", percentiles(append, times), bare)
+    undo = percentiles(
+        lambda at: store.collected.append(collection, FeedbackDraft("retraction", retracts=numbers[at], token=f"{label} undo {at}")), times
+    )
+    line(f"{label} taking one back", undo, bare)
+
+    def put(at: int) -> None:
+        two = store.collected.ratings_of([page[at % 500], page[500 + at % 500]])
+        store.collected.put_ratings(collection, [replace(one, mean=at / 100, sd=0.9, games=1) for one in two.values()])
+
+    line(f"{label} keeping two ratings", percentiles(put, times), bare)
+    line(f"{label} counts (stats)", percentiles(lambda _: store.collected.tallies(collection), times), base, GOALS["stats"])
+    line(f"{label} counts of all collections", percentiles(lambda _: store.collected.tallies(), times), base, GOALS["stats"])
+    line(f"{label} 1000 answers by number", percentiles(lambda at: store.collected.feedback(collection, at * 997), times), base)
+
+
+def measure(label: str, folder: Path, url: str | None, data: Made, times: int) -> None:
+    """All figures of one database."""
+    rate, page, append = bare_postgres(url, data) if url else bare_sqlite(folder, data)
+    print(f"{label + ' limit: 100 rows by primary key':<52}{page[0]:9.2f} ms   95 % {page[1]:9.2f} ms")
+    print(f"{label + ' limit: one synced insert':<52}{append[0]:9.2f} ms   95 % {append[1]:9.2f} ms")
+    store = open_store(folder / label, url)
+    collection = store.collected.create(Collection(f"made {label}", settings=json.loads("{}"))).number
+    intake(store, collection, data, label, rate)
+    labels(store, data, label, rate, min(100_000, data.images))
+    begin = time.perf_counter()
+    store.collected.seed_ratings(collection)
+    print(f"{label + ' ratings for all images':<52}{1000 * (time.perf_counter() - begin):9.0f} ms")
+    pages(store, collection, data, label, page, times)
+    answers(store, collection, label, page, append, times)
+    store.close()
+    if not url:
+        size = sum(file.stat().st_size for file in (folder / label).iterdir())
+        print(f"{label + ' size on disk':<52}{size / 2**20:9.0f} MiB   {size / (data.images + data.feedback):5.0f} bytes a row")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=40_000)
+    parser.add_argument("--feedback", type=int, default=200_000)
+    parser.add_argument("--prompts", type=int, default=0, help="different prompts; default: a fifth of the images")
+    parser.add_argument("--order", choices=("data", "random"), default="data")
+    parser.add_argument("--times", type=int, default=30, help="calls of each kind")
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
+    parser.add_argument("--database-url", help="an empty PostgreSQL database to measure, instead of a server of its own")
+    parser.add_argument("--folder", type=Path, help="where to keep the files; default: a temporary folder")
+    given = parser.parse_args()
+    data = made(given.images, given.feedback, given.prompts, given.order)
+    print(f"{data.images:,} images of {data.prompts:,} prompts, {data.feedback:,} answers, order: {data.order}", flush=True)
+    with ExitStack() as stack:
+        folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if given.database != "postgresql":
+            measure("sqlite", folder, None, data, given.times)
+        if given.database != "sqlite" and (url := given.database_url or _server(stack)):
+            measure("postgresql", folder, url, data, given.times)
+        shutil.rmtree(folder / "postgresql", ignore_errors=True)
+
+
+def _server(stack: ExitStack) -> str | None:
+    from tests.store import postgres
+
+    try:
+        return stack.enter_context(postgres.database(stack.enter_context(postgres.server(durable=True))))
+    except postgres.Unavailable as why:
+        print(f"postgresql: not measured: {why}")
+        return None
+
+
+if __name__ == "__main__":
+    main()
