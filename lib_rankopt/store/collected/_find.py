@@ -105,7 +105,7 @@ class _Plan:
         if (texts := self._texts) is not None:
             found.append(_Lead(len(texts), lambda: self._by_prompts(texts), "text"))
         if query.label == "unrated":
-            if self._rater is None:
+            if not query.rater:
                 found.append(_Lead(tally["unrated"], self._by_unrated, "unrated"))
         elif self._asks:
             found.append(self._label_lead())

@@ -1,0 +1,146 @@
+"""The conformance suite over SQLite and a real PostgreSQL server, and what only databases have."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from lib_rankopt.store import Store, open_store
+from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft, ImageQuery
+from tests.store.collected import model
+from tests.store.collected.conformance import CollectionConformance, filled, image, label
+
+
+class TestSqlCollections(CollectionConformance):
+    """``store`` comes from ``conftest.py``, once for each database."""
+
+
+def _rate(folder: Path, url: str | None, collection: int, name: str, count: int) -> None:
+    """One rater, in a process of their own."""
+    store = open_store(folder, url)
+    pick = random.Random(name)
+    numbers = [one.number for one in store.collected.page(ImageQuery(collection, limit=1000))]
+    for at in range(count):
+        a, b = pick.sample(numbers, 2)
+        said = store.collected.append(collection, FeedbackDraft("pair", (a, b), ((0,), (1,)), f"{name} {at}", rater=name))
+        if at % 10 == 9:
+            store.collected.append(collection, FeedbackDraft("retraction", token=f"{name} back {at}", retracts=said.number, rater=name))
+    store.close()
+
+
+def _take_in(folder: Path, url: str | None, collection: int, start: int, end: int, batch: int) -> None:
+    """One import, in a process of its own."""
+    store = open_store(folder, url)
+    for at in range(start, end, batch):
+        images = [ImageDraft(f"i{n}", f"prompt {n % 97}") for n in range(at, at + batch)]
+        said = [label("like", f"i{n}", token=f"like {n}", rater=f"r{n % 3}") for n in range(at, at + batch)]
+        store.collected.add(collection, images, said)
+    store.close()
+
+
+def _all(target: object, arguments: list[tuple[object, ...]]) -> None:
+    context = multiprocessing.get_context("spawn")
+    running = [context.Process(target=target, args=each) for each in arguments]  # type: ignore[arg-type]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(240)
+    assert [process.exitcode for process in running] == [0] * len(running)
+
+
+def test_raters_in_processes_of_their_own(tmp_path: Path, url: str | None, store: Store) -> None:
+    collection, _ = filled(store.collected, 30)
+    _all(_rate, [(tmp_path, url, collection, name, 30) for name in ("anna", "ben")])
+    said = store.collected.feedback(collection)
+    assert len(said) == 66
+    assert len({one.token for one in said}) == 66
+    assert store.collected.tallies(collection) == model.recount(store.collected, collection)
+
+
+def test_the_same_import_in_two_processes(tmp_path: Path, url: str | None, store: Store) -> None:
+    collection = store.collected.create(Collection("a")).number
+    _all(_take_in, [(tmp_path, url, collection, 0, 1000, 100)] * 2)
+    assert store.collected.tallies(collection) == {
+        "images": 1000, "prompts": 97, "state:unseen": 1000, "kind:like": 1000, "rater:r0": 334, "rater:r1": 333, "rater:r2": 333,
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_four_processes_and_200_000_answers(tmp_path: Path, url: str | None, store: Store) -> None:
+    """Two imports that overlap, and two raters, into one collection at once."""
+    collection, _ = filled(store.collected, 500)
+    context = multiprocessing.get_context("spawn")
+    running = [context.Process(target=_take_in, args=(tmp_path, url, collection, *span, 2000)) for span in ((0, 150_000), (50_000, 199_000))]
+    running += [context.Process(target=_rate, args=(tmp_path, url, collection, name, 500)) for name in ("anna", "ben")]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(280)
+    assert [process.exitcode for process in running] == [0] * 4
+    tally = store.collected.tallies(collection)
+    assert (tally["kind:like"], tally["kind:pair"], tally["kind:retraction"]) == (198_000 + 2000 - 1000, 900, 100)
+    assert (tally["rater:anna"], tally["rater:ben"], tally["images"]) == (450, 450, 199_000)
+    seen, after = 0, 0
+    numbers = set()
+    while page := store.collected.feedback(collection, after, 20_000):
+        seen, after = seen + len(page), page[-1].number
+        numbers.update(one.number for one in page)
+    assert seen == len(numbers) == 199_000 + 1000 + 100
+
+
+def test_prompts_that_another_program_has_added_are_found(tmp_path: Path) -> None:
+    """A Python without FTS5 adds prompts and leaves the index behind."""
+    store = open_store(tmp_path)
+    collection = store.collected.create(Collection("a")).number
+    store.collected.add(collection, [image("a", prompt="a red fox"), image("b", prompt="a grey wolf")])
+    with sqlite3.connect(tmp_path / "rankopt.sqlite3") as plain:
+        plain.execute("INSERT INTO prompts (digest, text) VALUES (x'00', 'a late badger')")
+        plain.execute("UPDATE collected_images SET prompt = (SELECT max(number) FROM prompts) WHERE key = 'b'")
+    assert [one.key for one in store.collected.page(ImageQuery(prompt="badger"))] == ["b"]
+    store.collected.add(collection, [image("c", prompt="another badger")])
+    assert [one.key for one in store.collected.page(ImageQuery(prompt="badger"))] == ["b", "c"]
+    store.close()
+
+
+def test_text_is_found_without_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 33, 0))
+    store = open_store(tmp_path)
+    collection = store.collected.create(Collection("a")).number
+    for at in range(3):
+        store.collected.add(collection, [image(f"{at}", prompt=f"a red fox {at}"), image(f"x{at}", prompt=f"a wolf {at}")])
+        for _ in range(2):
+            assert [one.key for one in store.collected.page(ImageQuery(prompt="RED fox"))] == [f"{n}" for n in range(at + 1)]
+            assert store.collected.page(ImageQuery(prompt="badger")) == []
+    with sqlite3.connect(tmp_path / "rankopt.sqlite3") as plain:
+        assert not plain.execute("SELECT 1 FROM sqlite_master WHERE name LIKE 'prompt_search%'").fetchall()
+    store.close()
+
+
+def test_numbers_are_seen_in_the_order_in_which_they_were_given(store: Store) -> None:
+    """Whoever reads on from the last number misses nothing, though others write meanwhile."""
+    import threading
+
+    collected = store.collected
+    collection, images = filled(collected)
+    done = threading.Event()
+
+    def write(name: str) -> None:
+        for at in range(40):
+            collected.append(collection, label("like", images[at % 6].number, token=f"{name} {at}", rater=f"{name} {at}"))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    threading.Thread(target=lambda: ([thread.join() for thread in threads], done.set())).start()
+    seen: list[int] = []
+    while True:
+        last = done.is_set()
+        seen += [one.number for one in collected.feedback(collection, seen[-1] if seen else 0)]
+        if last:
+            break
+    assert seen == [one.number for one in collected.feedback(collection)]
+    assert len(seen) == 120
