@@ -47,7 +47,7 @@ class Data:
         self.pictures = Pictures(store.collected, held.root)
         self.gallery = Gallery(store.collected, held)
         self.note, self.label_of = self.gallery.note, self.gallery.label_of
-        self.comparing = Comparing(store.collected, held, self.pictures, self.jobs)
+        self.comparing = Comparing(store.collected, held, self.pictures, self.jobs, weights=weights)
         self.browsing = Browsing(store, held, self.jobs, weights)
         self.duplicates = DuplicateFinder(store.collected, self.browsing)
         self.reach = Reach(store, blobs, self.browsing)
