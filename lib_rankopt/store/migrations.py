@@ -113,6 +113,7 @@ CREATE TABLE ratings (
     image BIGINT NOT NULL PRIMARY KEY, collection BIGINT NOT NULL, prompt BIGINT NOT NULL, mean {double} NOT NULL, sd {double} NOT NULL,
     games INTEGER NOT NULL
 );
+CREATE INDEX ratings_by_image ON ratings (collection, image);
 CREATE INDEX ratings_by_sd ON ratings (collection, sd);
 CREATE INDEX ratings_by_mean ON ratings (collection, mean);
 CREATE INDEX ratings_by_prompt_and_sd ON ratings (collection, prompt, sd);

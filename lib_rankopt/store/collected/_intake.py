@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError
 from lib_rankopt.store import schema
-from lib_rankopt.store.collected import _bulk, _rated, _rows, _search
+from lib_rankopt.store.collected import _bulk, _rated, _rows
 from lib_rankopt.store.collected._checks import check_feedback, check_form, check_image
 from lib_rankopt.store.collected.records import Added, FeedbackDraft, ImageDraft
 
@@ -57,8 +57,6 @@ class Intake:
         self._complete([(known[key], draft) for key, draft in drafts.items() if key in known and not known[key][1] and draft.path])
         fresh = self._fresh(feedback)
         about = self._add_feedback(fresh, numbers, prompts)
-        if prompts:
-            _search.keep_up(self._connection)
         self._note_rated(set(added.values()), list(fresh.values()), about)
         _bulk.count(self._connection, self._collection, self._tally)
         return Added(len(new), len(fresh), len(drafts) - len(new), len(feedback) - len(fresh))
