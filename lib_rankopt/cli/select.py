@@ -24,8 +24,8 @@ from lib_rankopt.store.collected.records import Collection
 from lib_rankopt.store.formats.base import Format
 from lib_rankopt.store.formats.hpd_benchmark import HpdBenchmark
 from lib_rankopt.studies.data import moving
-from lib_rankopt.studies.data.pools import Candidate, FormatPool, Pool, StorePool
 from lib_rankopt.studies.data.chosen import AsRows, Chosen
+from lib_rankopt.studies.data.pools import Candidate, FormatPool, Pool, StorePool
 from lib_rankopt.studies.data.sources import Sources, find_sources
 
 Target = tuple[Format, Path]
