@@ -206,8 +206,9 @@ def _add_train(commands: Any) -> None:
     )
     for one in fields(TrainingConfig):
         flag, text = f"--{one.name.replace('_', '-')}", one.metadata["help"].replace("%", "%%")
-        if one.name == "options":
-            train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
+        if one.name in ("options", "label_weights"):
+            short = "--set" if one.name == "options" else "--label-weight"
+            train.add_argument(short, action="append", default=[], metavar="KEY=VALUE", help=text)
         elif isinstance(one.default, bool):
             train.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif one.name in ("data", "sample_prompts"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,16 @@ class Moving:
             return import_steps(self._store.collected, self._held, fmt, path, collection, look)
 
         return self._jobs.start("import", f"Importing {path.name}", work, collection.number)
+
+    def start_look(self, collection: int) -> JobView:
+        """Look at the files of a collection: hashes and sizes of the new ones, and which are gone, changed or have moved.
+
+        Raises:
+            NotFoundError: there is no such collection.
+        """
+        found = self._store.collected.collection(collection)
+        work = partial(look_steps, self._store.collected, self._held, found)
+        return self._jobs.start("look", f"Looking at the files of {found.name}", work, found.number)
 
     def start_export(
         self, format: str, sources: Sequence[str], path: Path, options: Mapping[str, str] | None = None
