@@ -167,7 +167,7 @@ class Format(ABC):
     writes: ClassVar[bool] = True
     loses: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Mapping[str, str]] = {}
-    given: Mapping[str, str] = {}  # noqa: RUF012  (never changed in place)
+    given: Mapping[str, str] = {}
 
     def root(self, path: Path) -> Path:
         """The folder that image paths are relative to, and that nothing outside of is read: the data set's own folder."""
