@@ -125,6 +125,17 @@ def _numbers(connection: Connection, table: Table, column: str, values: Iterable
     return found
 
 
+def by_index(connection: Connection) -> None:
+    """Let PostgreSQL look rows up one by one for the rest of a transaction.
+
+    What is asked for here is hundreds of rows by their numbers. Where PostgreSQL takes it for more, as it does until its statistics are
+    up to date, it reads millions for it.
+    """
+    if connection.dialect.name == "postgresql":
+        names = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit")
+        connection.execute(text("SELECT " + ", ".join(f"set_config('{name}', 'off', true)" for name in names)))
+
+
 def number_of_rater(connection: Connection, name: str) -> int | None:
     """Return a rater's number, ``None`` where nobody of that name has said anything."""
     found = connection.execute(select(schema.raters.c.number).where(schema.raters.c.name == rater_name(name))).scalar()

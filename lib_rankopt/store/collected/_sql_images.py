@@ -55,6 +55,7 @@ class ImagesPart:
     def _where_in(self, column: Any, values: Iterable[Any], *conditions: Any) -> list[CollectedImage]:
         found = []
         with self._db.read() as connection:
+            _bulk.by_index(connection)
             for some in _bulk.pieces(dict.fromkeys(values)):
                 query = with_prompts().where(column.in_(some), *conditions)
                 found += [_rows.image_of(row) for row in connection.execute(query)]
