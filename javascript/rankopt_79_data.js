@@ -77,7 +77,7 @@
         tools(one) {
             if (one.collection === null) return null;
             const tool = (name, label, run) => h('button', {type: 'button', class: 'ro-tool', title: label, 'aria-label': `${label}: ${one.name}`, onclick: run}, icon(name));
-            return [tool('zoom', 'Look at the files', () => this.look(one)), tool('pen', 'Rename', () => this.rename(one)), tool('bin', 'Delete', () => this.askDelete(one))];
+            return [tool('crown', 'Rank the images', () => this.page.rank(one.collection)), tool('zoom', 'Look at the files', () => this.look(one)), tool('pen', 'Rename', () => this.rename(one)), tool('bin', 'Delete', () => this.askDelete(one))];
         }
 
         drawAll() {
@@ -201,7 +201,7 @@
 
         // -- open and closed
         draw(data) {
-            const on = Boolean(data.dataOpen) && !data.study && !data.training;
+            const on = Boolean(data.dataOpen) && !data.study && !data.training && data.folder === null;
             set(this.element, 'hidden', !on);
             set(this.away, 'hidden', data.online);
             if (on !== Boolean(this.control)) {
@@ -289,6 +289,12 @@
             for (const [name, control] of Object.entries(gallery.controls)) control.value = gallery.filter[name];
             gallery.cells.clear();
             this.show('images');
+        }
+
+        /** Rank the images of a collection a few at a time. */
+        rank(collection) {
+            this.close();
+            ns.board.folders.open(collection);
         }
 
         /** The form of a training run with these data chosen. */

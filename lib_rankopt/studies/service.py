@@ -99,7 +99,7 @@ class StudyService:
         self._blind = Blind(self._room, self._worker)
         self.training = Training(data_dir, database_url, self._room)
         self.tries = Tries(self._room, self._worker, self.training)
-        self.data = Data(data_dir, store, blobs, lambda: host.implicit_weights() or IMPLICIT_WEIGHTS)
+        self.data = Data(data_dir, store, blobs, lambda: {**IMPLICIT_WEIGHTS, **host.implicit_weights()})
         if resume:
             self._rounds.resume()
             self._worker.start()
