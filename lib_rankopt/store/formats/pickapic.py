@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.store.formats import pickapic_write, text
+from lib_rankopt.store.formats import pickapic_write, sources, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, ImageEntry, Row, WriteReport
 from lib_rankopt.store.formats.json_tables import Made
 from lib_rankopt.store.formats.parquet import Parquet, arrow
-from lib_rankopt.store.formats.shapes import FIRST, SECOND, TIE, Occurrences, Tiers, moment, plain
+from lib_rankopt.store.formats.shapes import FIRST, LONGEST_KEY, SECOND, TIE, Occurrences, Tiers, moment, plain
 
 _TIERS: Mapping[tuple[float, float], Tiers] = {(1.0, 0.0): FIRST, (0.0, 1.0): SECOND, (0.5, 0.5): TIE}
 _OWN = frozenset(
@@ -75,14 +75,8 @@ class PickAPic(Format):
 
 def _shards(path: Path) -> list[Path]:
     arrow()
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise InvalidInputError(f"There is nothing at {path}; a parquet file of Pick-a-Pic is expected, or a folder with some.")
-    for glob in ("*.parquet", "data/*.parquet"):
-        if found := sorted(one for one in path.glob(glob) if one.is_file() and not one.is_symlink()):
-            return found
-    raise InvalidInputError(f"The folder {path} holds no *.parquet, nor does its folder data.")
+    found = sources.find(path, "a parquet file of Pick-a-Pic", ("*.parquet",), ("data/*.parquet",))
+    return [source.path for source in found]
 
 
 def _rows_of(shard: Path, only: bool) -> int:
@@ -191,6 +185,8 @@ def _image(values: Mapping[str, Any], i: int, prompt: str) -> ImageEntry:
     if uid is not None and not isinstance(uid, str):
         raise InvalidInputError(f"image_{i}_uid is {str(uid)[:80]!r}, no text")
     key = text.clean(uid) if uid else f"sha256-{sha256(data).hexdigest()}" if data else ""
+    if len(key) > LONGEST_KEY:
+        raise InvalidInputError(f"image_{i}_uid has {len(key)} signs")
     if not key:
         raise InvalidInputError(f"the image {i} has neither a uid nor bytes")
     about = {"url": plain(url)} if isinstance(url, str) and url else {}

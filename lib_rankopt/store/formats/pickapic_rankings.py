@@ -19,7 +19,7 @@ from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, Image
 from lib_rankopt.store.formats.grouping import Tally
 from lib_rankopt.store.formats.json_tables import Made
 from lib_rankopt.store.formats.parquet import Parquet
-from lib_rankopt.store.formats.shapes import Occurrences, about, caption, choice, choices, compared, moment, plain
+from lib_rankopt.store.formats.shapes import LONGEST_KEY, Occurrences, about, caption, choice, choices, compared, moment, plain
 from lib_rankopt.store.formats.sources import Source
 from lib_rankopt.store.formats.writing import EVERY, NO_LABELS, NO_TIES, count_unused, csv_file, empty_folder
 
@@ -117,6 +117,8 @@ def _share(number: int, rows: int, size: int) -> int:
 def _made(values: Mapping[str, Any], tokens: Occurrences) -> Made:
     prompt, best = text.word(values, "prompt"), text.word(values, "best_image_uid").strip()
     uids = list(dict.fromkeys(uid for name in _UIDS if (uid := text.word(values, name).strip()) and uid != _TIE))
+    if max(map(len, uids), default=0) > LONGEST_KEY:
+        raise InvalidInputError(f"a uid has more than {LONGEST_KEY} signs")
     if not uids:
         raise InvalidInputError("there is no image_1_uid")
     images = tuple(ImageEntry(uid, prompt) for uid in uids)

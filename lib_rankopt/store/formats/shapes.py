@@ -15,6 +15,7 @@ from lib_rankopt.store.formats.text import clean
 
 Tiers = tuple[tuple[int, ...], ...]
 MOST_IMAGES = 256  # of one ranking; what has more is taken for a damaged file
+LONGEST_KEY = 1024  # signs of an image's uid
 FIRST: Tiers = ((0,), (1,))
 SECOND: Tiers = ((1,), (0,))
 TIE: Tiers = ((0, 1),)

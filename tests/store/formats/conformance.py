@@ -351,7 +351,7 @@ def check(row: Row, root: Path) -> None:
 
 def _plain(*values: object) -> None:
     """JSON values and text that every database takes."""
-    json.dumps(values, allow_nan=False, ensure_ascii=False, default=dict).encode("utf-8")
+    assert b"\\u0000" not in json.dumps(values, allow_nan=False, ensure_ascii=False, default=dict).encode("utf-8")
 
 
 def swallow(made: Format, path: Path) -> None:
