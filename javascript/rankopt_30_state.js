@@ -35,7 +35,7 @@
             this.sending = 0;
             this.data = {
                 online: true, host: null, studies: null, study: null, rounds: [], looking: null, draft: [], tie: false,
-                showIncumbent: false, focus: null, progress: null, full: false, opening: false, blind: false, training: false,
+                showIncumbent: false, focus: null, progress: null, full: false, opening: false, blind: false, training: false, dataOpen: false, folder: null,
             };
             api.onReach = (online) => {
                 if (online !== this.data.online) this.update({online});

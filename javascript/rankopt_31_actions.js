@@ -123,7 +123,7 @@
             const latency = started === undefined ? null : Math.round(performance.now() - started);
             const body = {kind, tiers, shown, token: token(), latency_ms: latency};
             const draftKey = state.draftKey(round);
-            const answered = {...round, status: 'answered', tiers, answered_by: 'me', best: tiers.length ? tiers[0][0] : round.incumbent};
+            const answered = {...round, status: 'answered', tiers, answered_by: ns.rater.name, best: tiers.length ? tiers[0][0] : round.incumbent};
             const rounds = [...state.data.rounds.slice(0, -1), answered, placeholder(round)];
             state.update({rounds, draft: [], tie: false, focus: null});
             this.answer(round, body, () => {
@@ -134,7 +134,7 @@
 
         /** Send an answer; kept in the browser until the server has it, and sent again after a break or a reload. */
         answer(round, body, then) {
-            const item = {study: round.study, index: round.index, body};
+            const item = {study: round.study, index: round.index, body: {rater: ns.rater.name, ...body}};
             ns.shelf.set(OUTBOX, [...(ns.shelf.get(OUTBOX) || []), item]);
             return this.queue(async () => {
                 await this.deliver(item);
@@ -202,7 +202,7 @@
             }
             const answered = this.state.data.rounds.filter((one) => one.status === 'answered');
             const by = answered.length ? String(answered[answered.length - 1].answered_by) : '';
-            const rater = by.startsWith('auto:') ? by : 'me';
+            const rater = by.startsWith('auto:') ? by : ns.rater.name;
             this.queue(async () => {
                 const round = await this.api.post(['studies', study.id, 'undo'], {rater});
                 ns.shelf.set(this.state.draftKey(round), null);

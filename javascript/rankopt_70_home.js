@@ -13,7 +13,10 @@
             this.actions = actions;
             this.list = h('ul', {class: 'ro-studies'});
             this.element = h('section', {class: 'ro-home', 'aria-label': 'Studies'},
-                h('header', {class: 'ro-head'}, h('h2', {}, 'Your studies'), button('Train a LoRA', null, () => ns.board.run({name: 'train'}), {icon: 'curve', command: 'train'})), this.list);
+                h('header', {class: 'ro-head'}, h('h2', {}, 'Your studies'), h('div', {class: 'ro-head-buttons'}, ns.raterButton(),
+                    button('Rank a folder', null, () => ns.board.folders.ask(), {icon: 'folder', command: 'rank_folder'}),
+                    button('Data', null, () => ns.board.run({name: 'data'}), {icon: 'four', command: 'data'}),
+                    button('Train a LoRA', null, () => ns.board.run({name: 'train'}), {icon: 'curve', command: 'train'}))), this.list);
             this.drawn = undefined;
         }
 

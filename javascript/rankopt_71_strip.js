@@ -44,7 +44,7 @@
             text(chip.lastChild, round.index + 1);
             mark(chip, 'ro-here', shown && shown.index === round.index);
             mark(chip, 'ro-by-machine', String(round.answered_by || '').startsWith('auto:'));
-            const by = round.answered_by ? `, ranked by ${round.answered_by === 'me' ? 'you' : round.answered_by}` : '';
+            const by = round.answered_by ? `, ranked by ${round.answered_by === ns.rater.name ? 'you' : round.answered_by}` : '';
             set(chip, 'title', `Round ${round.index + 1}${by}`);
             set(chip, 'aria-label', `Round ${round.index + 1}${by}`);
             set(chip, 'aria-current', shown && shown.index === round.index ? 'true' : null);

@@ -29,7 +29,7 @@
             if (kind === 'choice') this.control = h('select', {class: 'ro-select', onchange: touch}, (setting.choices || []).map((one) => h('option', {value: one}, one)));
             else if (kind === 'bool') this.control = h('input', {type: 'checkbox', onchange: touch});
             else if (kind === 'str') this.control = h('input', {class: 'ro-input', type: 'text', oninput: touch});
-            else this.control = h('input', {class: 'ro-input', type: 'number', step: kind === 'int' ? '1' : 'any', oninput: touch});
+            else this.control = h('input', {class: 'ro-input', type: 'number', min: setting.least, max: setting.most, step: kind === 'int' ? '1' : 'any', oninput: touch});
             this.control.dataset.setting = setting.name;
             this.element = h('label', {class: kind === 'bool' ? 'ro-setting ro-switch' : 'ro-setting'},
                 h('span', {class: 'ro-setting-name'}, words(setting.name)), this.control, h('small', {class: 'ro-dim'}, setting.help || ''));
@@ -70,6 +70,8 @@
             this.started = started;
             this.form = null;
             this.left = new Set(); // ids of studies that are not to be used
+            this.wanted = new Set(); // ids of collections that are
+            this.only = null; // what the Data page has asked for before the form was there
             this.asked = 0;
             this.busy = false;
             this.element = h('form', {class: 'ro-train-form', 'aria-label': 'New run', onsubmit: (event) => event.preventDefault()}, h('p', {class: 'ro-dim'}, 'Reading what can be trained…'));
@@ -81,6 +83,7 @@
             const first = !this.form;
             this.form = form;
             if (first) this.build();
+            if (this.only) this.adopt();
             this.drawStudies();
             this.drawReady();
             this.check();
@@ -116,8 +119,9 @@
                 this.check();
             }});
             this.everything = h('label', {class: 'ro-datum'}, this.all, h('strong', {}, 'All studies'));
+            this.collections = h('div', {class: 'ro-data'});
             this.paths = this.form.folders ? h('textarea', {class: 'ro-input', rows: '2', spellcheck: 'false', oninput: () => this.check()}) : null;
-            return h('fieldset', {}, h('legend', {}, 'What it learns from'), this.everything, this.studies,
+            return h('fieldset', {}, h('legend', {}, 'What it learns from'), this.everything, this.studies, this.collections,
                 this.paths ? h('label', {class: 'ro-setting'}, h('span', {class: 'ro-setting-name'}, 'Folders or .jsonl files'), this.paths, h('small', {class: 'ro-dim'}, 'One a line; may stay empty.')) : null);
         }
 
@@ -128,6 +132,40 @@
             if (!studies.length) this.studies.replaceChildren(h('p', {class: 'ro-dim'}, 'There are no studies yet. Rank some rounds first.'));
             else this.studies.replaceChildren(...studies.map((study) => this.studyRow(study)));
             this.drawAll();
+            this.drawCollections();
+        }
+
+        /** Collections are large and from many hands: each is used only where it was chosen. */
+        drawCollections() {
+            const collections = this.form.collections || [];
+            this.wanted = new Set(collections.map((one) => one.id).filter((id) => this.wanted.has(id)));
+            this.collections.replaceChildren(...collections.map((one) => {
+                const box = h('input', {type: 'checkbox', 'data-collection': one.id, checked: this.wanted.has(one.id), onchange: () => {
+                    if (box.checked) this.wanted.add(one.id);
+                    else this.wanted.delete(one.id);
+                    this.check();
+                }});
+                return h('label', {class: 'ro-datum'}, box, h('span', {class: 'ro-about'}, h('span', {}, one.name), h('span', {class: 'ro-dim'}, `collection of ${plural(one.images, 'image')}`)),
+                    h('span', {class: 'ro-dim ro-count'}, plural(one.answered, 'answer')));
+            }));
+        }
+
+        /** Learn from these studies and collections and nothing else, as the Data page asks for it. */
+        use(ids, objective) {
+            this.only = {ids, objective};
+            if (this.form) this.adopt();
+        }
+
+        adopt() {
+            const {ids, objective} = this.only;
+            this.only = null;
+            this.wanted = new Set(ids);
+            this.left = new Set(this.form.studies.map((one) => one.id).filter((id) => !ids.includes(id)));
+            const card = this.cards.querySelector(`input[value="${CSS.escape(objective)}"]`);
+            if (card) card.checked = true;
+            this.drawOptions();
+            this.drawStudies();
+            this.check();
         }
 
         studyRow(study) {
@@ -184,12 +222,13 @@
             for (const field of this.fields) field.suppose(values[field.setting.name]);
         }
 
-        /** Studies and paths; null where nothing is chosen. No name at all means every study. */
+        /** Studies, collections and paths; null where nothing is chosen. No name at all means every study. */
         get data() {
             const paths = this.paths ? this.paths.value.split('\n').map((one) => one.trim()).filter(Boolean) : [];
             const used = this.form.studies.filter((one) => !this.left.has(one.id)).map((one) => one.id);
-            if (!paths.length && used.length === this.form.studies.length && used.length) return [];
-            return used.length || paths.length ? [...used, ...paths] : null;
+            const more = [...this.wanted, ...paths];
+            if (!more.length && used.length === this.form.studies.length && used.length) return [];
+            return used.length || more.length ? [...used, ...more] : null;
         }
 
         /** What is sent. */

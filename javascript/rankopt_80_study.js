@@ -103,7 +103,7 @@
             const parts = [];
             if (!data.online) parts.push('The server is away; trying again. Nothing is lost.');
             else if (data.looking !== null && round) {
-                const by = round.answered_by && round.answered_by !== 'me' ? ` Ranked by ${round.answered_by}.` : '';
+                const by = round.answered_by && round.answered_by !== ns.rater.name ? ` Ranked by ${round.answered_by}.` : '';
                 const branch = button('Branch from here', null, () => this.actions.branch(round.index), {icon: 'branch', command: 'branch'});
                 set(branch, 'disabled', round.status !== 'answered');
                 parts.push(`You are looking back at round ${round.index + 1}.${by}`, branch, button('Back to now', 'Enter', () => this.actions.look(this.state.current.index), {class: 'ro-quiet'}));

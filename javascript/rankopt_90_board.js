@@ -19,7 +19,10 @@
             this.homePage = new ns.Home(this.state, this.actions);
             this.page = new ns.StudyPage(this.state, this.actions, this);
             this.training = new ns.TrainingPage(this.state, () => this.home());
-            this.root.append(this.homePage.element, this.page.element, this.training.element, ...ns.noteElements);
+            this.dataPage = new ns.DataPage(this.state, () => this.home());
+            this.folders = new ns.FolderPage(this.state, () => this.home());
+            this.homePage.element.append(this.folders.shelf);
+            this.root.append(this.homePage.element, this.page.element, this.training.element, this.dataPage.element, this.folders.element, ...ns.noteElements);
             this.state.subscribe((data) => this.draw(data));
             this.draw(this.state.data);
         }
@@ -27,6 +30,7 @@
         /** First reading; a page that was reloaded goes on with its study. */
         async begin() {
             this.actions.flush();
+            this.folders.load().catch(() => {}); // asked for again whenever the list is shown
             const open = sessionStorage.getItem('rankopt:open');
             try {
                 if (open) await this.state.visit(open);
@@ -44,11 +48,11 @@
 
         draw(data) {
             const inStudy = Boolean(data.study);
-            const inTraining = this.training.draw(data);
-            set(this.homePage.element, 'hidden', inStudy || inTraining);
+            const elsewhere = [this.training.draw(data), this.dataPage.draw(data), this.folders.draw(data)].some(Boolean);
+            set(this.homePage.element, 'hidden', inStudy || elsewhere);
             set(this.page.element, 'hidden', !inStudy);
-            mark(document.body, 'rankopt-in-study', inStudy || inTraining);
-            mark(this.root, 'ro-full', inStudy && data.full);
+            mark(document.body, 'rankopt-in-study', inStudy || elsewhere);
+            mark(this.root, 'ro-full', (inStudy || data.folder !== null) && data.full);
             if (inStudy) this.state.scores.follow();
             if (inStudy) this.page.draw(data);
             else this.homePage.draw(data);
@@ -74,6 +78,8 @@
 
         home() {
             this.training.close();
+            this.dataPage.close();
+            this.folders.close();
             this.state.close();
             this.state.loadStudies().catch(ns.report);
         }
@@ -86,6 +92,7 @@
         run(command) {
             const {state, actions} = this;
             const {data} = state;
+            if (!data.study && command.name === 'data') return (this.dataPage.open(), true);
             if (!data.study) return this.training.key(command) || (command.name === 'help' && (ns.openHelp(), true));
             const focus = data.focus;
             const run = {
@@ -132,7 +139,7 @@
         if (!(target instanceof Element)) return false;
         if (target.isContentEditable || target.closest('textarea, select, input:not([type=range]):not([type=checkbox]):not([type=radio]):not([type=button])')) return event.key !== 'Escape' && event.key !== 'Enter' ? true : !target.closest('.ro-dialog');
         const presses = event.key === 'Enter' || event.key === ' ';
-        return presses && Boolean(target.closest('button, a, summary, [role=button]')) && !target.closest('.ro-pick, .ro-option');
+        return presses && Boolean(target.closest('button, a, summary, [role=button]')) && !target.closest('.ro-pick, .ro-option, .ro-cell');
     }
 
     function onKeydown(event) {
@@ -143,6 +150,10 @@
         const command = ns.keys.command(event);
         if (overlay) {
             if (overlay.onKey && overlay.onKey(command, event)) stop(event);
+            return;
+        }
+        if (inBoard && (board.folders.key(event) || (board.dataPage.control && board.dataPage.key(event)))) {
+            stop(event);
             return;
         }
         if (!command || (!inBoard && event.target.closest && event.target.closest('input, button, a'))) return;

@@ -32,7 +32,8 @@
     globalThis.switch_to_rankopt = function () {
         const tab = [...document.querySelectorAll('#tabs > .tab-nav > button')].find((one) => one.textContent.trim() === 'Rank-Optimize');
         if (tab) tab.click();
-        if (ns.board && (ns.board.state.data.study || ns.board.state.data.training)) ns.board.home();
+        const data = ns.board && ns.board.state.data;
+        if (data && (data.study || data.training || data.dataOpen || data.folder !== null)) ns.board.home();
         return [];
     };
     globalThis.recalculate_prompts_rankopt = () => [];

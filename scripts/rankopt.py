@@ -18,6 +18,7 @@ def register() -> None:
     script_callbacks.on_ui_tabs(lambda: webui.tabs(exchange))
     script_callbacks.on_app_started(webui.app_started)
     script_callbacks.on_before_image_saved(webui.before_image_saved)
+    script_callbacks.on_image_saved(webui.image_saved)
 
 
 # For every callback the webui looks up the source of each function on the stack: 0.2 s in all from here, nothing where the stack is short.

@@ -18,13 +18,19 @@ KINDS = (int, float, bool, str)
 
 @dataclass(frozen=True)
 class OptionInfo:
-    """One setting of an optimiser. ``kind`` is ``int``, ``float``, ``bool``, ``str`` or ``choice`` (then see ``choices``)."""
+    """One setting of an optimiser. ``kind`` is ``int``, ``float``, ``bool``, ``str`` or ``choice`` (then see ``choices``).
+
+    Attributes:
+        least, most: bounds of a number, ``None`` where it has none.
+    """
 
     name: str
     kind: str
     default: Any
     help: str = ""
     choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,4 +96,5 @@ def _option(item: dataclasses.Field[Any], hint: Any) -> OptionInfo:
     inner = [one for one in get_args(hint) if one is not type(None)]
     choices = tuple(str(one) for one in inner) if isinstance(default, str) else ()
     plain = hint if hint in KINDS else next((one for one in inner if one in KINDS), str)
-    return OptionInfo(item.name, "choice" if choices else plain.__name__, default, item.metadata.get("help", ""), choices)
+    kind, about = "choice" if choices else plain.__name__, item.metadata
+    return OptionInfo(item.name, kind, default, about.get("help", ""), choices, about.get("least"), about.get("most"))

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 import pydantic
 from pydantic import BaseModel, Field, create_model
 
-from lib_rankopt.api import training_info
+from lib_rankopt.api import data_formats, training_info
 from lib_rankopt.api.host_info import HostInfo
+from lib_rankopt.hosts.gallery import Noted, SaidOfAll
 from lib_rankopt.hosts.picks import PickView
 from lib_rankopt.selection.record import SelectionRecord
 from lib_rankopt.studies import training_views, views
+from lib_rankopt.studies.data import browsing_views, comparing_views
+from lib_rankopt.studies.data.jobs import JobView
 
 PYDANTIC_1 = pydantic.VERSION.startswith("1.")
 
@@ -62,12 +65,29 @@ Trial = model_of(views.BlindTrial)
 Result = model_of(views.BlindResult)
 Selection = model_of(SelectionRecord)
 Pick = model_of(PickView)
+GalleryLabels = model_of(SaidOfAll)
+GalleryNoted = model_of(Noted)
 Scorer = model_of(views.ScorerView)
 Scores = model_of(views.ScoresView)
 TrainingForm = model_of(training_info.TrainingForm)
 TrainingRun = model_of(training_views.TrainingRunView)
 Reach = model_of(training_views.Reach)
 Try = model_of(training_views.TryView)
+DataOverview = model_of(browsing_views.Overview)
+DataSource = model_of(browsing_views.SourceView)
+DataImage = model_of(browsing_views.ImageView)
+DataPage = model_of(browsing_views.ImagePage)
+DataDetail = model_of(browsing_views.ImageDetail)
+DataDuplicates = model_of(browsing_views.Duplicates)
+DataReach = model_of(browsing_views.ReachView)
+DataFormats = model_of(data_formats.Formats)
+Job = model_of(JobView)
+RankedCollection = model_of(comparing_views.RankedCollection)
+Comparison = model_of(comparing_views.Comparison)
+Answered = model_of(comparing_views.Answered)
+Undone = model_of(comparing_views.Undone)
+Results = model_of(comparing_views.Results)
+ComparingSettings = dict[str, Any]  # names and values of a RankSettings, which are checked where they are used
 TrainingSettings = dict[str, Any]  # names and values of a TrainingConfig, which says itself what it does not take
 
 if TYPE_CHECKING:
@@ -186,6 +206,52 @@ class TrainingState(BaseModel):
     metrics: list[dict[str, Any]]
 
 
+class NewImport(BaseModel):
+    """A data set to read."""
+
+    path: str = Field(default=..., description="Full path of a file or folder of the server's machine.")
+    format: str = Field(default="auto", description="A format's name, or auto.")
+    name: str = Field(default="", description="Of the collection; empty for the file's or folder's.")
+
+
+class NewExport(BaseModel):
+    """A data set to write."""
+
+    path: str = Field(default=..., description="Full path on the server's machine; nothing may be there, or an empty folder.")
+    format: str = Field(default=..., description="A format's name.")
+    sources: list[str] = Field(default_factory=list, description="Ids of studies and collections; none for all of them.")
+
+
+class LabelImages(BaseModel):
+    """What somebody thinks of some collected images."""
+
+    images: list[int] = Field(default=..., description="Their numbers, 1 to 500.")
+    kind: Literal["like", "dislike", "unlike"] = Field(default=..., description="unlike: no opinion any more.")
+    rater: str = "me"
+    token: str = Field(default=..., description="Chosen by the client; sending the same again says nothing twice.")
+
+
+class CaptionImages(BaseModel):
+    """A caption for some collected images."""
+
+    images: list[int] = Field(default=..., description="Their numbers, 1 to 500.")
+    prompt: str
+
+
+class ChosenImages(BaseModel):
+    """Some collected images."""
+
+    images: list[int] = Field(default=..., description="Their numbers, 1 to 500.")
+
+
+class TakeBack(BaseModel):
+    """Which answer is taken back, and by whom."""
+
+    event: int
+    rater: str = "me"
+    token: str
+
+
 class PickState(BaseModel):
     """The choices that a person is asked for now."""
 
@@ -197,6 +263,65 @@ class Picked(BaseModel):
     """Which candidates go on; empty for all of them."""
 
     rows: list[int] = Field(default=..., description="Numbers of candidates, as the choice names them.")
+
+
+class GalleryImages(BaseModel):
+    """Images of the host's gallery, to ask what was said of them."""
+
+    files: list[str] = Field(default=..., description="The addresses under which the page shows them.")
+    rater: str = Field(default="me", max_length=100)
+
+
+class NoteImage(BaseModel):
+    """Something said of an image, or done with it."""
+
+    file: str = Field(default=..., description="The address under which the page shows it.")
+    kind: Literal["like", "dislike", "unlike"]
+    source: Literal["", "saved", "sent", "upscaled"] = Field(default="", description="What was done; empty for what is said.")
+    rater: str = Field(default="me", max_length=100)
+
+
+class NewFolder(BaseModel):
+    """A folder to rank, or to go on with."""
+
+    path: str = Field(default=..., description="Whole path of a folder on this machine.")
+    name: str | None = None
+    settings: dict[str, Any] | None = Field(default=None, description="layout, size, within, repeats.")
+
+
+class ComparingFolders(BaseModel):
+    """What is ranked."""
+
+    folders: list[RankedCollection]  # type: ignore[valid-type]
+    takes_paths: bool = Field(default=..., description="Pages may name folders of this machine.")
+
+
+class ComparingAnswer(BaseModel):
+    """An answer to a comparison."""
+
+    token: str = Field(default=..., description="The comparison's.")
+    images: list[int] = Field(default=..., description="Numbers, in the order on screen.")
+    tiers: list[list[int]] = Field(default_factory=list, description="Places in them, best first; each place in one tier.")
+    skip: bool = False
+    rater: str = "me"
+    latency_ms: int | None = None
+
+
+class ComparingLabel(BaseModel):
+    """What is thought of one image."""
+
+    token: str = Field(default=..., description="The sender's, another one for each label.")
+    image: int
+    label: Literal["like", "dislike", "unlike"]
+    rater: str = "me"
+
+
+class ComparingUndo(BaseModel):
+    """Whose last answer to take back."""
+
+    rater: str = "me"
+    token: str = Field(default="", description="The sender's: the same one twice takes back one answer.")
+    window: str = Field(default="", description="As for the next comparisons.")
 
 
 class Empty(BaseModel):

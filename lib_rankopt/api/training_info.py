@@ -11,7 +11,8 @@ from lib_rankopt.api.host_info import OptionInfo, options_of
 if TYPE_CHECKING:
     from lib_rankopt.studies.service import StudyService
 
-_APART = ("base", "data", "objective", "options", "name", "preset", "sample_prompts")  # the page asks for these in its own way
+# the page asks for these in its own way, or not at all
+_APART = ("base", "data", "objective", "options", "label_weights", "name", "preset", "sample_prompts")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ class StudyChoice:
 
 
 @dataclass(frozen=True)
+class CollectionChoice:
+    """A collection as data to learn from; ``answered`` counts what was said about its images."""
+
+    id: str
+    name: str
+    answered: int
+    images: int
+
+
+@dataclass(frozen=True)
 class TrainingForm:
     """What there is to choose.
 
@@ -54,6 +65,7 @@ class TrainingForm:
     presets: dict[str, dict[str, Any]]
     models: tuple[str, ...]
     studies: tuple[StudyChoice, ...]
+    collections: tuple[CollectionChoice, ...]
     folders: bool
     lora_dir: str
     missing: str = ""
@@ -72,6 +84,7 @@ def training_form(service: StudyService, folders: bool) -> TrainingForm:
         presets=PRESETS,
         models=tuple(host.models()),
         studies=tuple(StudyChoice(s.id, s.name, s.settings.prompt, s.answered, s.images) for s in service.list()),
+        collections=tuple(CollectionChoice(c.id, c.name, said, images) for c, said, images in service.data.sizes() if said),
         folders=folders,
         lora_dir=str(folder or ""),
         missing=service.training.missing(),

@@ -1,6 +1,6 @@
-"""The command line: ``python -m lib_rankopt serve | generate | optimize | score | studies | pocket``.
+"""The command line: ``python -m lib_rankopt COMMAND``; see ``--help`` for the commands.
 
-Exit codes: 0 done; 1 a fault of ours (with ``--verbose``, its trace), or images that could not be scored;
+Exit codes: 0 done; 1 a fault of ours (with ``--verbose``, its trace), or images or rows that had problems;
 2 unusable input, said in one sentence; 130 stopped by Ctrl-C.
 """
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-import warnings
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_rankopt.cli.context import check_writable, data_dir, open_shelf, print_json, progress_bar, table, writing
 from lib_rankopt.cli.score_weights import download, list_scorers, split_names
+from lib_rankopt.cli.shards import Shard, device_of, quiet_pillow, shard
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.evaluation.image_files import ScoredFile, find_images
 from lib_rankopt.evaluation.score_files import SummaryRow, Tally, relative, score_files
@@ -25,41 +22,9 @@ from lib_rankopt.scorers.base import CALIBRATED, JOINED
 
 if TYPE_CHECKING:
     from lib_rankopt.scorers.base import Scorer
+    from lib_rankopt.scorers.shelf import ScorerShelf
 
 Write = Callable[[Sequence[ScoredFile]], None]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which of several processes this one is: it takes the files ``rank::processes`` and the GPU ``local``."""
-
-    rank: int = 0
-    processes: int = 1
-    local: int = 0
-
-    def own(self, path: Path) -> Path:
-        """The file that this process writes in place of ``path``."""
-        return path if self.processes == 1 else path.with_name(f"{path.stem}.rank{self.rank}-of-{self.processes}{path.suffix}")
-
-
-def shard() -> Shard:
-    """Read what accelerate and torchrun tell each of their processes.
-
-    Raises:
-        InvalidInputError: the variables contradict each other.
-    """
-    found = {name: os.environ.get(name, "") for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
-    try:
-        processes = int(found["WORLD_SIZE"] or 1)
-        local = int(found["LOCAL_RANK"] or 0)
-        rank = int(found["RANK"] or local)
-    except ValueError as error:
-        raise InvalidInputError(f"The environment says {found}: numbers are expected, as accelerate launch sets them.") from error
-    if processes <= 1:
-        return Shard()
-    if not 0 <= rank < processes or local < 0:
-        raise InvalidInputError(f"The environment says {found}: RANK must be from 0 to WORLD_SIZE - 1.")
-    return Shard(rank, processes, local)
 
 
 def run(arguments: Namespace) -> int:
@@ -73,14 +38,8 @@ def run(arguments: Namespace) -> int:
     paths = [*arguments.paths, *([arguments.calibrate] if arguments.calibrate else [])]
     _check(arguments, names, paths, own)
     with ExitStack() as stack:
-        stack.enter_context(_quiet_pillow())
-        shelf = open_shelf(arguments, _device(arguments, own))
-        for name in names:
-            shelf.check(name)  # all files are there, before the first one is read
-        scorers = {name: stack.enter_context(shelf.lent(name)) for name in names}
-        for name, scorer in scorers.items():
-            if scorer.info.warning:
-                _say(f"warning: the scorer '{name}': {scorer.info.warning}")
+        stack.enter_context(quiet_pillow())
+        scorers = lend(stack, open_shelf(arguments, device_of(arguments, own)), names)
         versions = {name: scorer.info.version for name, scorer in scorers.items()}
         log = _open_log(arguments, versions, own)
         if log:
@@ -106,30 +65,38 @@ def _check(arguments: Namespace, names: Sequence[str], paths: Sequence[Path], ow
         raise InvalidInputError("Who is to score? Name scorers, for example --scorer clip; --list shows all.")
     if not paths:
         raise InvalidInputError("What is to be scored? Name images or folders.")
-    for name in names:
-        registry.check(name)
-        if JOINED in name and not all(one.startswith(CALIBRATED) for one in name.split(JOINED)):
-            raise relative(name)
-    if arguments.out:
-        if arguments.out.is_dir():
-            raise InvalidInputError(f"--out {arguments.out} is a folder; give the name of a file in it.")
-        check_writable(arguments.out.parent)
+    check_scorers(names)
+    check_out(arguments.out)
     if arguments.calibrate and own.processes > 1:
         raise InvalidInputError("--calibrate is work for one process: start it without accelerate launch.")
     find_images(paths)  # says which one is not there
 
 
-def _device(arguments: Namespace, own: Shard) -> str | None:
-    """The GPU of this process, where there are several of both."""
-    if own.processes == 1 or arguments.device not in (None, "cuda"):
-        return None
-    import torch
+def check_scorers(names: Sequence[str]) -> None:
+    """Refuse scorers that are unknown, or whose scores of different batches do not compare."""
+    for name in names:
+        registry.check(name)
+        if JOINED in name and not all(one.startswith(CALIBRATED) for one in name.split(JOINED)):
+            raise relative(name)
 
-    if not torch.cuda.is_available():
-        return None
-    if own.local >= torch.cuda.device_count():
-        raise InvalidInputError(f"Process {own.local} of this machine has no GPU: there are {torch.cuda.device_count()}. Start fewer.")
-    return f"cuda:{own.local}"
+
+def check_out(out: Path | None) -> None:
+    """Refuse a place of scores that cannot be written."""
+    if out:
+        if out.is_dir():
+            raise InvalidInputError(f"--out {out} is a folder; give the name of a file in it.")
+        check_writable(out.parent)
+
+
+def lend(stack: ExitStack, shelf: ScorerShelf, names: Sequence[str]) -> dict[str, Scorer]:
+    """Take scorers from the shelf until the stack is closed; say what they warn of."""
+    for name in names:
+        shelf.check(name)  # all files are there, before the first one is read
+    scorers = {name: stack.enter_context(shelf.lent(name)) for name in names}
+    for name, scorer in scorers.items():
+        if scorer.info.warning:
+            _say(f"warning: the scorer '{name}': {scorer.info.warning}")
+    return scorers
 
 
 def _open_log(arguments: Namespace, scorers: dict[str, str], own: Shard) -> ScoreLog | None:
@@ -232,23 +199,6 @@ def _cells(row: SummaryRow) -> tuple[str, ...]:
     one = row.estimate
     interval = f"{one.low:.5g} to {one.high:.5g}" if one.n > 1 else "-"
     return "all together" if row.folder is None else row.folder, row.scorer, f"{one.n:,}", f"{one.mean:.5g}", interval
-
-
-@contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Without what Pillow says about odd files: why one cannot be scored is in its line."""
-    from PIL import Image
-
-    pillow = logging.getLogger("PIL")
-    before = pillow.level
-    pillow.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-            warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-            yield
-    finally:
-        pillow.setLevel(before)
 
 
 def _say(text: str) -> None:

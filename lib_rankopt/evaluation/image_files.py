@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
 from lib_rankopt.evaluation.image_prompts import CAPTIONS, prompt_beside, prompt_in
+from lib_rankopt.scorers.prompts import without_tags
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # Those of the suffixes and no other: Pillow would start a program for some of its formats.
@@ -27,10 +29,26 @@ _NO_PROMPT = f"no prompt: neither in the image nor in a {' or '.join(CAPTIONS)} 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to score; ``error`` says why a folder could not be listed."""
+    """A file to score.
+
+    Attributes:
+        path: where it lies, or, with ``data``, a name only.
+        error: why a folder could not be listed.
+        name: what its scores are kept under; the path if empty.
+        prompt: its caption, where that is known beforehand; ``None`` looks for it in the file and beside it.
+        data: gives the bytes of an image that is no file of its own; raises NotFoundError or StoreError.
+    """
 
     path: Path
     error: str = ""
+    name: str = ""
+    prompt: str | None = None
+    data: Callable[[], bytes] | None = None
+
+    @property
+    def file(self) -> str:
+        """What its scores are kept under."""
+        return self.name or str(self.path)
 
 
 @dataclass(frozen=True)
@@ -111,46 +129,67 @@ def _in_folder(folder: Path) -> Iterator[Source]:
 
 
 def read(source: Source, prompt: str = "") -> Picture:
-    """Read a file, and its prompt where ``prompt`` is empty."""
-    record, path = ScoredFile(str(source.path)), source.path
+    """Read a file, and its prompt where ``prompt`` and the source give none."""
+    record = ScoredFile(source.file)
     if source.error:
         return Picture(record, error=source.error)
     try:
-        about = path.stat()
-        record = replace(record, size=about.st_size, modified=round(about.st_mtime, 3))
-        if not about.st_size:
+        data = source.data() if source.data else None
+        record = _stated(record, source.path, data)
+        if not record.size:
             return Picture(record, error="the file is empty")
-        with Image.open(path, formats=_FORMATS) as opened:
+        with Image.open(source.path if data is None else io.BytesIO(data), formats=_FORMATS) as opened:
             opened.load()
             image = opened.copy()
             try:
-                return Picture(replace(record, prompt=prompt or prompt_in(opened) or prompt_beside(path)), image)
+                return Picture(replace(record, prompt=prompt or _prompt_of(source, opened)), image)
             except InvalidInputError as error:
                 return Picture(record, image, no_prompt=f"no prompt: {error}")
+    except (NotFoundError, StoreError) as error:
+        return Picture(record, error=str(error))
     except UnidentifiedImageError:
         return Picture(record, error="the file is no picture in PNG, JPEG, WebP, BMP, GIF or TIFF")
     except _BROKEN as error:
         return Picture(record, error=f"the file cannot be read ({getattr(error, 'strerror', None) or error or type(error).__name__})")
 
 
-def pixels_of(path: Path) -> int:
-    """How many it has, from its head; 0 where the reader will say what is wrong with it."""
+def _stated(record: ScoredFile, path: Path, data: bytes | None) -> ScoredFile:
+    if data is not None:
+        return replace(record, size=len(data))
+    about = path.stat()
+    return replace(record, size=about.st_size, modified=round(about.st_mtime, 3))
+
+
+def _prompt_of(source: Source, opened: Image.Image) -> str:
+    if source.prompt is not None:
+        return without_tags(source.prompt)
+    return prompt_in(opened) or prompt_beside(source.path)
+
+
+def pixels_of(source: Source) -> int:
+    """How many it has, from its head; 0 where the reader will say what is wrong with it, and where there is no file."""
+    if source.data is not None:
+        return 0
     try:
-        with Image.open(path, formats=_FORMATS) as opened:
+        with Image.open(source.path, formats=_FORMATS) as opened:
             return int(opened.width * opened.height)
     except _BROKEN:
         return 0
 
 
-def is_current(known: ScoredFile, path: Path, prompt: str, by_prompt: bool) -> bool:
-    """Whether a file, and where ``by_prompt`` its prompt, are still those that were scored."""
-    try:
-        about = path.stat()
-    except OSError:
-        return False
-    if known.size >= 0 and (known.size, known.modified) != (about.st_size, round(about.st_mtime, 3)):
-        return False
-    return not by_prompt or known.prompt == (prompt or _prompt_now(path))
+def is_current(known: ScoredFile, source: Source, prompt: str, by_prompt: bool) -> bool:
+    """Whether a file, and where ``by_prompt`` its prompt, are still those that were scored. Bytes are taken for what their name says."""
+    if source.data is None:
+        try:
+            about = source.path.stat()
+        except OSError:
+            return False
+        if known.size >= 0 and (known.size, known.modified) != (about.st_size, round(about.st_mtime, 3)):
+            return False
+    if not by_prompt:
+        return True
+    given = prompt or (None if source.prompt is None else without_tags(source.prompt))
+    return known.prompt == (_prompt_now(source.path) if given is None else given)
 
 
 def _prompt_now(path: Path) -> str:

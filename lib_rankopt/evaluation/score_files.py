@@ -73,8 +73,8 @@ def _run(
     by_prompt = any(one.info.uses_prompt for one in scorers.values())
 
     def kept(source: Source) -> ScoredFile | None:
-        found = known.get(str(source.path))
-        return found if found is not None and is_current(found, source.path, prompt, by_prompt) else None
+        found = known.get(source.file)
+        return found if found is not None and is_current(found, source, prompt, by_prompt) else None
 
     with ThreadPoolExecutor(_READERS) as pool:
         for batch in _read_ahead(_batches(sources, kept), lambda source: pool.submit(read, source, prompt)):
@@ -90,7 +90,7 @@ def _batches(
     for source in sources:
         batch.append((source, kept(source)))
         if batch[-1][1] is None:
-            count, pixels = count + 1, pixels + pixels_of(source.path)
+            count, pixels = count + 1, pixels + pixels_of(source)
         if count == _BATCH or pixels >= _MOST_PIXELS or len(batch) == _MOST_KNOWN:
             yield batch
             batch, count, pixels = [], 0, 0

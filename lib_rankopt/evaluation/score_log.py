@@ -24,19 +24,22 @@ class ScoreLog(ABC):
     Args:
         path: made where it is not there yet.
         scorers: versions by name, in the order of columns.
+        read_only: another process may be writing it; nothing is made, cut or appended.
 
     Raises:
         InvalidInputError: the file is there and holds something else; it is left as it is.
         OSError: as the system says.
     """
 
-    def __init__(self, path: Path, scorers: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, scorers: Mapping[str, str], read_only: bool = False) -> None:
         self.path, self._scorers = path, dict(scorers)
         self.known: dict[str, ScoredFile] = {}
         """Files that have a score of every scorer, by name; the latest line counts."""
         if path.is_file():
             with path.open("rb") as file:
                 whole = self._read(file)
+            if read_only:
+                return
             if path.stat().st_size > whole + _MOST_CUT:
                 raise InvalidInputError(f"{path} is damaged from byte {whole:,} on: name a new file; nothing in this one is touched.")
             if whole < path.stat().st_size:
@@ -91,6 +94,25 @@ class JsonLog(ScoreLog):
     @staticmethod
     def head(scorers: Mapping[str, str]) -> bytes:
         return b""
+
+    def mark(self, text: str) -> None:
+        """Write a line of its own, which tells whoever reads the end of the file that what ``text`` stands for is in it.
+
+        Raises:
+            OSError: as the system says.
+        """
+        self._file.write(_mark(text))
+
+    @staticmethod
+    def is_marked(path: Path, text: str) -> bool:
+        """Whether a file ends with this mark; false where there is none."""
+        wanted = _mark(text)
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - len(wanted)))
+                return file.read() == wanted
+        except FileNotFoundError:
+            return False
 
     @staticmethod
     def line(record: ScoredFile, scorers: Mapping[str, str]) -> bytes:
@@ -155,6 +177,10 @@ class CsvLog(ScoreLog):
             self._keep(file, -1, 0.0, prompt, {name: float(text) for name, text in zip(self._scorers, scores, strict=True) if text})
         except (ValueError, csv.Error):
             return  # changed by hand, or longer than the module reads: the file is scored again
+
+
+def _mark(text: str) -> bytes:
+    return json.dumps({"file": None, "summary": [], "complete": text}).encode("ascii") + b"\n"
 
 
 def as_json(record: ScoredFile) -> dict[str, Any]:

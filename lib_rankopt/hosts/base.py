@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib_rankopt.errors import NotFoundError
+
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
@@ -263,6 +265,30 @@ class Host(ABC):
     def away(self) -> contextlib.AbstractContextManager[None]:
         """Inside, the model does not occupy the device and requests wait; afterwards all is as before, also after a failure."""
         return contextlib.nullcontext()
+
+    def gallery_file(self, name: str) -> Path:
+        """Return the file that the host's own gallery shows under an address, with all links followed.
+
+        Raises:
+            NotFoundError: the host has no gallery, or the file is gone.
+            InvalidInputError: the address is no file's, or the file none of the gallery's single images.
+        """
+        raise NotFoundError(f"The {self.name} host has no gallery, and '{name[:60]}' is none of its images.")
+
+    def wants(self, file: Path, kind: str, source: str) -> bool:
+        """Whether feedback on a file of the gallery is to be kept: what a person says always, what he does where he has allowed it.
+
+        The host may remember that something was done with the image.
+
+        Args:
+            kind: ``like``, ``dislike`` or ``unlike``.
+            source: what was done, empty for what was said; see :meth:`implicit_weights`.
+        """
+        return not source
+
+    def implicit_weights(self) -> dict[str, float]:
+        """How much each source of implicit feedback counts, 0 to 1 of what a person says; nothing where the host watches for none."""
+        return {}
 
     def find_loras(self) -> None:  # noqa: B027  (most hosts keep no list)
         """Look for new files in :meth:`lora_dir`, where the host keeps a list of them."""

@@ -68,8 +68,9 @@ def candidate_of(row: Row[Any]) -> CandidateRecord:
 
 
 def event_row(event: EventDraft) -> dict[str, Any]:
-    """Return the columns of an event."""
+    """Return the columns of an event, without a number that it may have."""
     row = _plain(event)
+    row.pop("number", None)
     row["payload"], row["shown"] = as_json(event.payload), as_json(list(event.shown))
     return row
 
@@ -80,6 +81,11 @@ def event_of(row: Row[Any]) -> EventRecord:
     values["payload"] = json.loads(values["payload"])
     values["shown"] = tuple(json.loads(values["shown"]))
     return EventRecord(**values)
+
+
+def blind_row(record: BlindRecord) -> dict[str, Any]:
+    """Return the columns of a blind test."""
+    return _plain(record)
 
 
 def blind_of(row: Row[Any]) -> BlindRecord:

@@ -60,7 +60,13 @@ class Store(ABC):
     # -- studies
     @abstractmethod
     def create_study(self, study: StudyRecord, history: History | None = None) -> StudyRecord:
-        """Add a study, together with the history that a branch starts with."""
+        """Add a study, together with the history that a branch, or a study from elsewhere, starts with.
+
+        Events that have numbers get new ones, in the order given, and so does what takes them back.
+
+        Raises:
+            ConflictError: there is a study, a round or a blind test of that id already; nothing was written.
+        """
 
     @abstractmethod
     def studies(self) -> list[StudyRecord]:
@@ -84,6 +90,13 @@ class Store(ABC):
 
         Args:
             answering: the kinds of events of which one that stands answers a round.
+        """
+
+    @abstractmethod
+    def tallies(self) -> dict[str, dict[str, int]]:
+        """Return counts by study id, of all studies that have a round; discarded rounds and what branches copied are left out.
+
+        Names: ``images`` (different ones), ``kind:<kind>`` (standing events), ``rater:<name>`` (their standing events).
         """
 
     @abstractmethod
@@ -190,6 +203,10 @@ class Store(ABC):
     @abstractmethod
     def blind(self, test: str) -> BlindRecord:
         """Return a blind test."""
+
+    @abstractmethod
+    def blinds(self, study: str) -> list[BlindRecord]:
+        """Return a study's blind tests, oldest first."""
 
     @abstractmethod
     def trials(self, test: str) -> list[TrialRecord]:

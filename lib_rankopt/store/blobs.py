@@ -61,6 +61,36 @@ class BlobStore:
         self._write(self.image_path(name), lambda file: _write_png(file, rgb, parameters, selection))
         return name
 
+    def take_image(self, data: bytes) -> str:
+        """Keep an image's PNG file as it is, with all that it says besides its pixels; return its hash.
+
+        Raises:
+            InvalidInputError: see :meth:`image_in`.
+            StoreError: the disk is full or the folder is not writable; nothing is left behind.
+        """
+        name = self.image_in(data)
+        self._write(self.image_path(name), lambda file: file.write(data))
+        return name
+
+    @staticmethod
+    def image_in(data: bytes) -> str:
+        """Return the hash of the image in a PNG file.
+
+        Raises:
+            InvalidInputError: no PNG in RGB that can be read.
+        """
+        from PIL import Image
+
+        try:
+            with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
+                opened.load()
+                name, mode = image_hash(opened), opened.mode
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise InvalidInputError(f"no PNG that can be read ({error})") from error
+        if mode != "RGB":
+            raise InvalidInputError(f"a PNG in {mode}; images of studies are in RGB")
+        return name
+
     def image_path(self, image: str) -> Path:
         """Return where an image lies, whether or not it exists.
 
@@ -119,6 +149,36 @@ class BlobStore:
         name = latent_hash(plain)
         self._write(self.latent_path(name), lambda file: file.write(_safetensors(plain)))
         return name
+
+    def take_latent(self, data: bytes) -> str:
+        """Keep a latent's file as it is; return its hash.
+
+        Raises:
+            InvalidInputError: see :meth:`latent_in`.
+            StoreError: the disk is full or the folder is not writable; nothing is left behind.
+        """
+        name = self.latent_in(data)
+        self._write(self.latent_path(name), lambda file: file.write(data))
+        return name
+
+    @staticmethod
+    def latent_in(data: bytes) -> str:
+        """Return the hash of the latent in a file.
+
+        Raises:
+            InvalidInputError: no safetensors file with one float32 tensor ``latent`` of three dimensions.
+        """
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            found = load(data)["latent"]
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise InvalidInputError(f"no latent that can be read ({error})") from error
+        if found.dim() != 3 or found.dtype != torch.float32:
+            raise InvalidInputError(f"a tensor {tuple(found.shape)} of {found.dtype} is no latent")
+        return latent_hash(found)
 
     def latent_path(self, latent: str) -> Path:
         """Return where a latent lies, whether or not it exists.

@@ -1,4 +1,4 @@
-"""Generation parameters, as the webui and its kin write them, taken apart. Total: any text gives something, in time linear in its length."""
+"""Generation parameters, as the webui and its kin write them, taken apart. Any text gives something, in time linear in its length."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _pieces(line: str) -> Iterator[str]:
             yield line[start:at]
             start = at + 1
         elif sign == '"':
-            quoted = line[start:at].rstrip().endswith(":")
+            quoted = line[max(start, at - 8) : at].rstrip().endswith(":")  # not all before it, which may be much
     yield line[start:]
 
 

@@ -182,8 +182,10 @@ class RoundSnapshot:
 
 @dataclass(frozen=True)
 class History:
-    """Rounds, candidates and events that a branch starts with, already renamed to the new study."""
+    """Rounds, candidates, events and blind tests that a study starts with, already renamed to it."""
 
     rounds: tuple[RoundRecord, ...] = ()
     candidates: tuple[CandidateRecord, ...] = ()
     events: tuple[EventDraft, ...] = ()
+    blinds: tuple[BlindRecord, ...] = ()
+    trials: tuple[TrialRecord, ...] = ()

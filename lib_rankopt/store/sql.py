@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from lib_rankopt.errors import NotFoundError
+from lib_rankopt.errors import ConflictError, NotFoundError
 from lib_rankopt.store import schema
 from lib_rankopt.store._sql_events import EventsPart, init_images
 from lib_rankopt.store._sql_extras import ExtrasPart
@@ -19,7 +19,9 @@ from lib_rankopt.store.database import Database
 from lib_rankopt.store.records import (
     UNFINISHED,
     CandidateRecord,
+    EventDraft,
     EventKind,
+    EventRecord,
     History,
     RoundRecord,
     RoundSnapshot,
@@ -53,14 +55,18 @@ class SqlStore(EventsPart, ExtrasPart, Store):
 
     # -- studies
     def create_study(self, study: StudyRecord, history: History | None = None) -> StudyRecord:
-        with self._db.write() as connection:
-            connection.execute(_studies.insert(), study_row(study))
-            for record in history.rounds if history else ():
-                connection.execute(_rounds.insert(), round_row(record))
-            for candidate in history.candidates if history else ():
-                connection.execute(_candidates.insert(), candidate_row(candidate))
-            for event in history.events if history else ():
-                connection.execute(schema.events.insert(), event_row(event))
+        try:
+            with self._db.write() as connection:
+                connection.execute(_studies.insert(), study_row(study))
+                for record in history.rounds if history else ():
+                    connection.execute(_rounds.insert(), round_row(record))
+                for candidate in history.candidates if history else ():
+                    connection.execute(_candidates.insert(), candidate_row(candidate))
+                _add_events(connection, history.events if history else ())
+                if history:
+                    self._add_blinds(connection, history.blinds, history.trials)
+        except IntegrityError as error:
+            raise ConflictError(f"The study '{study.id}' is here already, or something that it brings.") from error
         return study
 
     def studies(self) -> list[StudyRecord]:
@@ -194,6 +200,16 @@ class SqlStore(EventsPart, ExtrasPart, Store):
         if not connection.execute(change).rowcount:
             _study_row(connection, study)
             raise StaleRevision("The study has been changed by somebody else in the meantime.")
+
+
+def _add_events(connection: Connection, events: Iterable[EventDraft]) -> None:
+    numbers: dict[int, int] = {}
+    for event in events:
+        row = event_row(event)
+        row["retracts"] = numbers.get(event.retracts, event.retracts) if event.retracts is not None else None
+        made = connection.execute(_events.insert(), row).inserted_primary_key
+        if isinstance(event, EventRecord) and made:
+            numbers[event.number] = int(made[0])
 
 
 def _live_rounds(study: str) -> Any:

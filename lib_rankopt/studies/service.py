@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib_rankopt import __version__
 from lib_rankopt.errors import InvalidInputError, NotFoundError
 from lib_rankopt.store import BlobStore, open_store
+from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS
 from lib_rankopt.store.records import StudyRecord, new_id
 from lib_rankopt.studies import init_image
 from lib_rankopt.studies import settings as settings_module
@@ -98,7 +99,7 @@ class StudyService:
         self._blind = Blind(self._room, self._worker)
         self.training = Training(data_dir, database_url, self._room)
         self.tries = Tries(self._room, self._worker, self.training)
-        self.data = Data(data_dir, store, blobs)
+        self.data = Data(data_dir, store, blobs, lambda: {**IMPLICIT_WEIGHTS, **host.implicit_weights()})
         if resume:
             self._rounds.resume()
             self._worker.start()

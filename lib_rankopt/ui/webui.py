@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gradio as gr
 from fastapi import FastAPI
@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from lib_rankopt import api
 from lib_rankopt.api.host_info import describe_host
 from lib_rankopt.hosts.webui import exchange, saving, script, start, surroundings, xyz
+from lib_rankopt.hosts.webui.feedback import GalleryFeedback
 from lib_rankopt.hosts.webui.host import WebuiHost
 from lib_rankopt.ui import compat
 from lib_rankopt.ui.exchange import TAB, Exchange
@@ -22,6 +23,7 @@ from lib_rankopt.ui.tab import build_tab
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lib_rankopt.hosts.gallery import FeedbackSink
     from lib_rankopt.studies.service import StudyService
 
 log = logging.getLogger("rankopt.ui")
@@ -29,7 +31,16 @@ log = logging.getLogger("rankopt.ui")
 
 def host() -> WebuiHost:
     """The host of this process."""
-    return surroundings.kept("host", lambda: WebuiHost(script_args))
+    return surroundings.kept("host", lambda: WebuiHost(script_args, feedback()))
+
+
+def feedback() -> GalleryFeedback:
+    """What watches the webui's own images; the service is made when there is something to note."""
+
+    def sink() -> FeedbackSink:
+        return cast("Any", service().data)  # type: ignore[no-any-return]
+
+    return surroundings.kept("feedback", lambda: GalleryFeedback(sink, surroundings.data_dir() / "webui"))
 
 
 def service() -> StudyService:
@@ -58,6 +69,7 @@ def app_started(_demo: gr.Blocks | None, app: FastAPI) -> None:
     auth = surroundings.credentials()
     session = compat.logged_in(app) if auth else None
     api.mount(app, service, auth=auth, session=session, takes_paths=not surroundings.hides_folders())
+    feedback().look()
 
 
 class RankOptimize(script.RankOptimizeScript):
@@ -100,6 +112,10 @@ class RankOptimize(script.RankOptimizeScript):
         """Return a latent of the data folder."""
         return service().latent(name)
 
+    def feedback(self) -> GalleryFeedback:
+        """What watches the webui's own runs."""
+        return feedback()
+
 
 def before_ui() -> None:
     """Add what the webui's own scripts show of us."""
@@ -111,9 +127,14 @@ def before_image_saved(params: Any) -> None:
     saving.add_chunks(params)
 
 
+def image_saved(params: Any) -> None:
+    """Take notice of an image that the webui has saved."""
+    feedback().image_saved(params)
+
+
 def settings() -> None:
     """Add the section of the settings page."""
-    surroundings.add_options()
+    surroundings.add_options(gr.Slider, lambda: feedback().look(at_once=True))
 
 
 def script_args(is_img2img: bool) -> list[Any]:

@@ -38,6 +38,7 @@ class FakeState:
         self._cancel: set[str] = set()
         self._scored: set[str] = set()
         self.host = SimpleNamespace(picks=PickBoard())
+        self.data = SimpleNamespace(comparing=SimpleNamespace(collections=list))  # the page asks what is ranked
         (folder / "images").mkdir(parents=True, exist_ok=True)
         file = folder / "studies.json"
         self._studies: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}

@@ -217,11 +217,17 @@ def test_openapi_names_every_route(api):
         get /studies/{study}/progress|get /studies/{study}/previews/{candidate}|post /studies/{study}/auto
         delete /studies/{study}/auto|post /studies/{study}/blind|get /blind/{test}|post /blind/{test}/trials/{index}
         post /images|get /images/{image}|get /images/{image}/selection|get /images/{image}/selection.png|get /static/{name}
+        post /gallery/labels|post /gallery/label
         get /picks|get /picks/{pick}/{row}.jpg|post /picks/{pick}|get /scorers|post /scores
         get /training/form|post /training/check|get /training/runs|post /training/runs|get /training/runs/{run}
         delete /training/runs/{run}|post /training/runs/{run}/tries|post /training/runs/{run}/{command}
         get /training/runs/{run}/samples/{step}|get /training/tries/{name}|post /training/tries/{name}/trials/{index}
-        get /training/tries/{name}/{index}/{side}.png|delete /training/tries/{name}"""
+        get /training/tries/{name}/{index}/{side}.png|delete /training/tries/{name}
+        get /data/images/{number}/file|get /data/images/{number}/thumb|get /data/folders|post /data/folders
+        get /data/collections/{number}/ranking|patch /data/collections/{number}/ranking|get /data/collections/{number}/next
+        post /data/collections/{number}/answers|post /data/collections/{number}/labels|post /data/collections/{number}/undo
+        post /data/collections/{number}/rebuild|get /data/collections/{number}/results
+        get /data/collections/{number}/results.csv"""
     wanted = [line.split() for line in expected.replace("\n", "|").split("|") if line.strip()]
     assert routes == {(method, f"/rankopt/v1{path}") for method, path in wanted}
     assert not any(method == "get" and "requestBody" in item[method] for item in schema["paths"].values() for method in item)

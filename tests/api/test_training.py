@@ -17,6 +17,7 @@ pytest.importorskip("torch", reason="the real service needs torch")
 pytest.importorskip("sqlalchemy", reason="the real service needs SQLAlchemy")
 
 from lib_rankopt.api import build_app, schemas
+from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft
 from lib_rankopt.studies.service import StudyService
 from lib_rankopt.training import objectives
 from tests.api.conftest import Api
@@ -85,10 +86,25 @@ def test_the_form_has_all_there_is_to_choose(api: Api, tmp_path: Path) -> None:
     settings = {one["name"]: one for one in form["settings"]}
     assert settings["rank"]["default"] == 16
     assert settings["precision"]["kind"] == "choice"
+    assert (settings["rank"]["least"], settings["rank"]["most"], settings["flip"]["least"]) == (1, 1024, None)
     assert not {"base", "data", "objective"} & set(settings)
     assert set(form["presets"]) == {"6gb", "8gb", "12gb", "24gb"}
     assert [one["id"] for one in form["studies"]] == [study]
     assert (form["folders"], form["lora_dir"], form["missing"]) == (True, str(tmp_path / "loras"), "")
+
+
+def test_collections_of_which_something_was_said_can_be_learnt_from(
+    api: Api, service: StudyService, values: dict[str, Any], tmp_path: Path
+) -> None:
+    store = service.data.store
+    made = store.create(Collection("favourites", root=str(tmp_path / "pictures")))
+    store.create(Collection("empty"))
+    names = sorted(path.name for path in (tmp_path / "pictures").glob("*.png"))[:2]
+    store.add(made.number, [ImageDraft(name, "a fox", name) for name in names], [FeedbackDraft("pair", tuple(names), ((0,), (1,)), "t")])
+    form = api("GET", "/training/form").json()
+    assert form["collections"] == [{"id": made.id, "name": "favourites", "answered": 1, "images": 2}]
+    reach = api("POST", "/training/check", json={**values, "data": [made.id]}).json()
+    assert reach["counts"]["pairs"] == 1
 
 
 def test_the_form_says_why_nothing_can_be_trained(make_api: Callable[..., Api], host: TrainerHost) -> None:

@@ -97,6 +97,22 @@ def test_enter_without_a_ranking_asks_and_none_is_better_goes_on(board: Board):
     assert board.rounds()[0]["tiers"] == []
 
 
+def test_a_name_goes_with_every_answer_and_with_undo(home: Board):
+    board = home
+    board.page.click("[data-command=rater]")
+    board.page.fill("[aria-label='Your name']", "Ann: of the team")
+    board.page.keyboard.press("Enter")
+    assert board.page.inner_text("[data-command=rater]") == "You: Ann of the team"
+    board.new_study("a shared valley")
+    board.wait_ready()
+    board.press("1", "Enter")
+    board.wait_round(2)
+    assert board.rounds()[0]["answered_by"] == "Ann of the team"
+    board.press("u")
+    board.wait_round(1)
+    assert [one["status"] for one in board.rounds()] == ["ready"]
+
+
 def test_skip(board: Board):
     board.press("s")
     board.wait_round(2)

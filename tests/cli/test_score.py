@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_rankopt.cli import main
-from lib_rankopt.cli.score import Shard, _device, shard
+from lib_rankopt.cli.shards import Shard, device_of, shard
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.evaluation import mean_interval
 from lib_rankopt.scorers import ScorerShelf, registry
@@ -284,14 +284,14 @@ def test_an_environment_that_contradicts_itself(variables: dict[str, str], monke
 def test_each_process_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert _device(Namespace(device=None), Shard(5, 8, 1)) == "cuda:1"
-    assert _device(Namespace(device="cuda"), Shard(5, 8, 1)) == "cuda:1"
-    assert _device(Namespace(device="cpu"), Shard(5, 8, 1)) is None
-    assert _device(Namespace(device=None), Shard()) is None
+    assert device_of(Namespace(device=None), Shard(5, 8, 1)) == "cuda:1"
+    assert device_of(Namespace(device="cuda"), Shard(5, 8, 1)) == "cuda:1"
+    assert device_of(Namespace(device="cpu"), Shard(5, 8, 1)) is None
+    assert device_of(Namespace(device=None), Shard()) is None
     with pytest.raises(InvalidInputError, match="there are 2"):
-        _device(Namespace(device=None), Shard(2, 4, 2))
+        device_of(Namespace(device=None), Shard(2, 4, 2))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert _device(Namespace(device=None), Shard(5, 8, 1)) is None
+    assert device_of(Namespace(device=None), Shard(5, 8, 1)) is None
 
 
 def test_list_says_what_is_here_and_what_to_get(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

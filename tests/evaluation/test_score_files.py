@@ -140,7 +140,7 @@ def test_a_prompt_behind_the_pixels_is_found(tmp_path: Path) -> None:
         assert prompt_in(image) == ""
     (found,) = scored([path], {"red": Red(uses_prompt=True)})
     assert (found.prompt, found.scores) == ("a fox", {"red": 7.0})
-    assert is_current(found, path, "", by_prompt=True)
+    assert is_current(found, Source(path), "", by_prompt=True)
 
 
 # -- files

@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -419,6 +420,17 @@ class HostConformance:
         }
         with pytest.raises(InvalidInputError, match=messages.get(kind, "latents")):
             host.validate(replace(request, latents=bad))
+
+    @pytest.mark.parametrize("name", ["", "x", "/file=/etc/passwd", "http://host/file=/no/such/image.png?17"])
+    def test_only_images_of_its_gallery_are_found(self, host: Host, name: str) -> None:
+        with pytest.raises((NotFoundError, InvalidInputError)):
+            host.gallery_file(name)
+
+    def test_what_is_said_is_wanted_and_what_is_done_only_where_allowed(self, host: Host) -> None:
+        for kind in ("like", "dislike", "unlike"):
+            assert host.wants(Path("image.png"), kind, "")
+            assert not host.wants(Path("image.png"), kind, "saved")
+        assert all(0 <= weight <= 1 for weight in host.implicit_weights().values())
 
     def test_a_valid_request_passes(self, host: Host, request_of: RequestOf) -> None:
         request = request_of(seeds=(0, 2**63 - 1))

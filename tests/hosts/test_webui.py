@@ -419,7 +419,7 @@ def test_an_image_from_a_start_latent_carries_it_on(webui: Any, host: Any, monke
 def test_folder_and_database_come_from_the_options(webui: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lib_rankopt.hosts.webui import surroundings
 
-    surroundings.add_options()
+    surroundings.add_options(None)
     assert surroundings.data_dir() == Path(webui.paths.data_path) / "rankopt"
     assert surroundings.database_url() is None
     monkeypatch.setitem(webui.shared.opts.data, "rankopt_data_dir", str(tmp_path / "settings"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
@@ -14,6 +14,7 @@ from lib_rankopt.store.records import (
     BlindRecord,
     CandidateRecord,
     EventDraft,
+    EventRecord,
     History,
     RoundRecord,
     ScoreRecord,
@@ -77,6 +78,30 @@ class StoreConformance:
         assert store.last_round(bad) is None
         assert store.events(bad) == []
         assert len(store.studies()) == 1
+
+    # -- counts
+    def test_tallies_count_what_stands_by_study(self, store: Store) -> None:
+        study, other, empty = (store.create_study(a_study()) for _ in range(3))
+        record, later = add_round(store, study), add_round(store, study, 1, latent=10)
+        store.set_image(record.id, 0, a_hash(1))
+        store.set_image(record.id, 1, a_hash(1))
+        store.set_image(later.id, 0, a_hash(2))
+
+        def say(where: RoundRecord, kind: str, **changes: object) -> int:
+            return store.append(draft(where, kind, **changes), store.study(where.study).revision).number
+
+        say(record, "ranking")
+        say(record, "like", rater="ann")
+        wrong = say(record, "dislike", rater="ann")
+        say(record, "retraction", retracts=wrong, rater="ann")
+        say(later, "like", copied_from=7)
+        assert store.tallies() == {study.id: {"images": 2, "kind:ranking": 1, "rater:me": 1, "kind:like": 1, "rater:ann": 1}}
+        elsewhere = add_round(store, other)
+        say(elsewhere, "skip")
+        store.set_round_state(later.id, "discarded", [later.state])
+        assert store.tallies()[study.id]["images"] == 1
+        assert store.tallies()[other.id] == {"images": 0, "kind:skip": 1, "rater:me": 1}
+        assert empty.id not in store.tallies()
 
     # -- rounds and candidates
     def test_round_comes_back_as_it_went_in(self, store: Store) -> None:
@@ -295,6 +320,29 @@ class StoreConformance:
         assert store.rounds(child.id) == [record]
         assert store.candidates([record.id]) == {record.id: [candidate]}
         assert store.events(child.id)[0].copied_from == 3
+
+    def test_a_whole_study_from_elsewhere(self, store: Store) -> None:
+        """With the numbers that its events had there, and its blind tests; all of it or nothing."""
+        store.append(draft(add_round(store, store.create_study(a_study()))), 1)
+        study = a_study()
+        record = RoundRecord(new_id(), study.id, 0, 3, "r", "ready")
+        said = [EventRecord(**asdict(draft(record)), number=70), EventRecord(**asdict(draft(record)), number=90)]
+        back = EventRecord(**asdict(draft(record, kind="retraction", payload={}, retracts=70)), number=95)
+        test = BlindRecord(new_id(), study.id, 5)
+        trials = tuple(TrialRecord(test.id, i, a_hash(i), a_hash(9), i == 1, 7) for i in range(2))
+        store.create_study(study, History((record,), (), (*said, back), (test,), trials))
+        events = store.events(study.id)
+        assert [event.token for event in derive.standing(events)] == [said[1].token]
+        assert events[2].retracts == events[0].number
+        assert store.blinds(study.id) == [test]
+        assert store.trials(test.id) == list(trials)
+        again = a_study()
+        with pytest.raises(ConflictError):
+            store.create_study(again, History((replace(record, study=again.id),)))
+        with pytest.raises(ConflictError):
+            store.create_study(study)
+        with pytest.raises(NotFoundError):
+            store.study(again.id)
 
     def test_deleting_names_what_nobody_else_needs(self, store: Store) -> None:
         study, other = store.create_study(a_study()), store.create_study(a_study())

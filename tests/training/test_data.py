@@ -13,7 +13,7 @@ from lib_rankopt.store import BlobStore, open_store
 from lib_rankopt.store.records import CandidateRecord, EventDraft, RoundRecord, StudyRecord
 from lib_rankopt.training import objectives
 from lib_rankopt.training.data import files, from_store
-from lib_rankopt.training.data.examples import split
+from lib_rankopt.training.data.examples import _experts, _labels, split
 from lib_rankopt.training.data.records import Feedback, LabelledImage, RankedImages, TrainingImage
 
 
@@ -50,6 +50,26 @@ def test_three_kinds_of_lines(tmp_path: Path) -> None:
     assert [len(r.images) for r in found.rankings] == [2, 3]
     assert found.labels[0].liked is False
     assert not found.problems
+
+
+def test_ties_are_lists_among_the_names(tmp_path: Path) -> None:
+    a, b, c = (picture(tmp_path, f"{i}.png", 10 * i) for i in range(3))
+    found = files.read(written(tmp_path, {"images": [c, [a, b]], "prompt": "p", "rater": "Zoe"}, {"images": [[a, b]], "prompt": "p"}))
+    assert [one.tiers for one in found.rankings] == [(0, 1, 1), (0, 0)]
+    assert [one.rater for one in found.rankings] == ["Zoe", "me"]
+    assert found.rankings[0].images[0].path.name == c
+    assert not found.problems
+
+
+def test_lines_of_image_folders(tmp_path: Path) -> None:
+    """Hugging Face's name for an image; lines with no more than that say nothing, and are no mistake."""
+    a = picture(tmp_path, "a.png", 1)
+    rows = [{"file_name": a, "text": "x"}, {"file_name": a, "label": "", "images": [[a]]}, {"file_name": a, "label": "like", "prompt": "p"}]
+    found = files.read(written(tmp_path, *rows))
+    assert [(one.prompt, one.liked) for one in found.labels] == [("p", True)]
+    assert not found.problems
+    with pytest.raises(InvalidInputError, match="Nothing is said"):
+        files.read(written(tmp_path, *rows[:2]))
 
 
 @pytest.mark.parametrize(
@@ -154,3 +174,20 @@ def test_studies_give_what_stands(tmp_path: Path) -> None:
     assert found.rankings[0].tiers == (0, 1, 1, 1)
     assert {one.model for one in found.rankings[0].images} == {"m"}
     assert [(one.image.sha256, one.liked) for one in found.labels] == [(shas[1], True)]
+
+
+def test_what_was_concluded_weighs_less_and_gives_way_to_what_was_said() -> None:
+    a, b, c, d = map(image, range(4))
+    feedback = Feedback(
+        (RankedImages("p", (c, d), (0, 1)),),
+        (
+            LabelledImage("p", a, True, weight=0.5, said=False),
+            LabelledImage("p", b, True, weight=0.5, said=False),
+            LabelledImage("p", b, False),
+            LabelledImage("p", d, True, weight=0.8, said=False),
+        ),
+    )
+    labels = {item.images[0].sha256: (item.label, item.weight) for item in _labels(feedback)}
+    assert labels == {a.sha256: (1, 0.5), b.sha256: (-1, 1.0), c.sha256: (1, 1.0), d.sha256: (-1, 1.0)}
+    experts = {item.images[0].sha256: item.weight for item in _experts(feedback)}
+    assert experts == {a.sha256: 0.5, c.sha256: 1.0}

@@ -8,9 +8,10 @@ require(path.join(__dirname, '../../javascript/rankopt_00_base.js'));
 require(path.join(__dirname, '../../javascript/rankopt_10_ranking.js'));
 require(path.join(__dirname, '../../javascript/rankopt_11_selection.js'));
 require(path.join(__dirname, '../../javascript/rankopt_12_scores.js'));
+require(path.join(__dirname, '../../javascript/rankopt_13_comparing.js'));
 require(path.join(__dirname, '../../javascript/rankopt_72_curves.js'));
 
-const {ranking, keys, selection, scoring, curves} = globalThis.rankopt;
+const {ranking, keys, selection, scoring, curves, comparing} = globalThis.rankopt;
 
 const press = (key, code, more) => keys.command({key, code, shiftKey: false, ctrlKey: false, altKey: false, metaKey: false, ...more});
 
@@ -209,4 +210,59 @@ test('axes hold what is drawn, with round numbers that differ', () => {
     assert.equal(curves.tidy(null), '–');
     assert.equal(curves.nearest(line(1, 1, 1), 1.4), 1);
     assert.equal(curves.nearest([], 1), -1);
+});
+
+const asked = (number, key, code, more) => comparing.command({key, code, shiftKey: false, ctrlKey: false, altKey: false, metaKey: false, ...more}, number);
+
+test('of two images an arrow or a digit chooses one, among more only a digit', () => {
+    for (const [key, code, place] of [['ArrowLeft', 'ArrowLeft', 0], ['ArrowRight', 'ArrowRight', 1], ['1', 'Digit1', 0], ['2', 'Numpad2', 1]]) {
+        assert.deepEqual(asked(2, key, code), {name: 'choose', place, tie: false});
+    }
+    assert.equal(asked(2, '3', 'Digit3'), null);
+    assert.deepEqual(asked(4, 'ArrowLeft', 'ArrowLeft'), {name: 'move', direction: 'ArrowLeft'});
+    assert.deepEqual(asked(8, '8', 'Digit8'), {name: 'choose', place: 7, tie: false});
+    assert.deepEqual(asked(5, '!', 'Digit1', {shiftKey: true}), {name: 'choose', place: 0, tie: true});
+});
+
+test('the other keys of ranking a folder, and none with Ctrl', () => {
+    const names = {'=': 'equal', ' ': 'equal', s: 'skip', z: 'undo', L: 'like', x: 'dislike', f: 'full', Enter: 'confirm', Escape: 'escape', '?': 'help'};
+    for (const [key, name] of Object.entries(names)) assert.equal(asked(2, key, '').name, name);
+    assert.equal(asked(2, 'z', 'KeyZ', {ctrlKey: true}), null);
+    assert.equal(asked(2, 'q', 'KeyQ'), null);
+});
+
+test('an answer is whole when nothing is left to say', () => {
+    assert.equal(comparing.isWhole('pair', 2, []), false);
+    assert.equal(comparing.isWhole('pair', 2, [[1]]), true);
+    assert.equal(comparing.isWhole('four', 4, [[2]]), true);
+    assert.equal(comparing.isWhole('list', 5, [[2], [0, 1]]), false);
+    assert.equal(comparing.isWhole('list', 5, [[2], [0, 1], [4]]), true);
+});
+
+test('what is not placed is equal and last; nothing placed means that all are equal', () => {
+    assert.deepEqual(comparing.complete(4, [[2]]), [[2], [0, 1, 3]]);
+    assert.deepEqual(comparing.complete(2, [[1], [0]]), [[1], [0]]);
+    assert.deepEqual(comparing.complete(3, []), [[0, 1, 2]]);
+});
+
+test('images lie beside each other or one above the other, whichever makes them bigger', () => {
+    assert.equal(comparing.arrange([1, 1], 1200, 600, 12).columns, 2);
+    assert.equal(comparing.arrange([1, 1], 366, 600, 12).columns, 1);
+    assert.equal(comparing.arrange([0.5, 0.5], 366, 600, 12).columns, 2);
+    assert.equal(comparing.arrange([2, 2, 2, 2], 1200, 700, 12).columns, 2);
+    for (let number = 2; number <= 8; number++) {
+        const {columns, wide, high} = comparing.arrange(Array(number).fill(1.5), 1000, 700, 12);
+        assert.ok(columns * wide + (columns - 1) * 12 <= 1000);
+        assert.ok(Math.ceil(number / columns) * (high + 12) - 12 <= 700);
+        assert.ok(Math.min(wide, high * 1.5) > 150);
+    }
+});
+
+test('the progress is said honestly', () => {
+    assert.equal(comparing.progressWords({comparisons: 0, settled: 0}), 'Nothing compared yet');
+    assert.equal(comparing.progressWords({comparisons: 1, settled: null}), '1 comparison');
+    assert.equal(comparing.progressWords({comparisons: 1234, settled: 0.776}), '1,234 comparisons · about 78 % of the order settled');
+    assert.equal(comparing.progressWords({comparisons: 9, settled: 0.001}), '9 comparisons · less than 1 % of the order settled');
+    assert.equal(comparing.strength(-0.5, 0.25), '−0.50 ± 0.25');
+    assert.equal(comparing.share({mean: 0.9, low: 0.78, high: 0.97, n: 20}), '90 % (78–97)');
 });

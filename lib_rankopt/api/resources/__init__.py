@@ -7,6 +7,9 @@ from lib_rankopt.api.resources import (
     automatic,
     blind,
     collected_images,
+    comparing,
+    data,
+    gallery,
     host,
     images,
     picks,
@@ -21,6 +24,9 @@ from lib_rankopt.api.resources import (
 ROUTERS: tuple[APIRouter, ...] = (
     *(module.router for module in (host, studies, rounds, answers, progress, picks, automatic, blind, scores, training, images)),
     collected_images.router,
+    comparing.router,
+    data.router,
+    gallery.router,
     static.router,
     images.uploads,
 )

@@ -25,14 +25,16 @@ from lib_rankopt.hosts.base import (
     ProgressCallback,
     TrainerPlace,
 )
+from lib_rankopt.hosts.gallery import named_file
 from lib_rankopt.hosts.pocket import pocket_defaults
 from lib_rankopt.hosts.validation import check_latents, check_name, check_settings, check_size
-from lib_rankopt.hosts.webui import moving, options, probes, surroundings
+from lib_rankopt.hosts.webui import feedback_options, gallery_folders, moving, options, probes, surroundings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lib_rankopt.hosts.picks import PickBoard
+    from lib_rankopt.hosts.webui.feedback import GalleryFeedback
     from lib_rankopt.scorers.shelf import ScorerShelf
     from lib_rankopt.selection.settings import Selection
 
@@ -49,12 +51,14 @@ class WebuiHost(Host):
     Args:
         script_args: makes the default arguments of the webui's always-visible scripts, of img2img where it is given true; it takes the
             webui's user interface.
+        feedback: takes notice of what is done with images of the webui's galleries.
     """
 
     name = "webui"
 
-    def __init__(self, script_args: Callable[[bool], list[Any]]) -> None:
+    def __init__(self, script_args: Callable[[bool], list[Any]], feedback: GalleryFeedback | None = None) -> None:
         self._script_args = cache(script_args)
+        self._feedback = feedback
 
     def samplers(self) -> tuple[str, ...]:
         return tuple(sd_samplers.visible_sampler_names())
@@ -147,6 +151,17 @@ class WebuiHost(Host):
         samplers = getattr(sys.modules.get("k_diffusion"), "__file__", None)
         paths = (str(Path(samplers).resolve().parents[1]),) if samplers else ()
         return TrainerPlace(own or sys.executable, str(shared.device), paths)
+
+    def gallery_file(self, name: str) -> Path:
+        if self._feedback is not None:
+            self._feedback.look()
+        return named_file(name, gallery_folders.images(), gallery_folders.grids())
+
+    def wants(self, file: Path, kind: str, source: str) -> bool:
+        return super().wants(file, kind, source) if self._feedback is None else self._feedback.wants(file, kind, source)
+
+    def implicit_weights(self) -> dict[str, float]:
+        return feedback_options.weights()
 
     def away(self) -> AbstractContextManager[None]:
         return moving.away()

@@ -15,6 +15,8 @@ from lib_rankopt.hosts.webui.selection import Selecting, forget, say_left_out
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lib_rankopt.hosts.webui.feedback import GalleryFeedback
+
 # Our runs are attributes of the processing object, so that no other run of the webui can meet them.
 RUN = "rankopt_run"
 SELECTING = "rankopt_selecting"
@@ -51,6 +53,15 @@ class RankOptimizeScript(scripts.Script):
         """
         raise NotFoundError(f"There is no latent '{name}'.")
 
+    def feedback(self) -> GalleryFeedback | None:
+        """What watches the webui's own runs, where something does."""
+        return None
+
+    def process(self, p: Any, *args: Any) -> None:
+        """Seeds and prompts of all images are known."""
+        if getattr(p, RUN, None) is None and (feedback := self.feedback()):
+            feedback.run_begins(p, "img2img" if self.is_img2img else "txt2img")
+
     def before_process_batch(
         self, p: Any, enabled: bool = False, file: Any = None, latent: str = "", **kwargs: Any
     ) -> None:
@@ -71,6 +82,8 @@ class RankOptimizeScript(scripts.Script):
         """The batch is sampled and not decoded."""
         if run := getattr(p, RUN, None):
             run.sampling_ended()
+        elif feedback := self.feedback():
+            feedback.sampling_ended(p)
 
     def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
         """One image is as it will be saved."""
@@ -78,7 +91,14 @@ class RankOptimizeScript(scripts.Script):
             run.image_is_done(p, pp.image)
         else:
             image_scores.image_is_done(p, pp.image)
+            if feedback := self.feedback():
+                feedback.image_is_done(p, pp.image)
         saving.image_is_done(p, pp.image)
+
+    def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+        """All images are there."""
+        if getattr(p, RUN, None) is None and (feedback := self.feedback()):
+            feedback.run_ended(p)
 
 
 class CandidateSelectionScript(scripts.Script):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from modules import paths, shared, ui_components
 
+from lib_rankopt.hosts.webui import feedback_options
+
 if TYPE_CHECKING:
     from lib_rankopt.scorers.shelf import ScorerShelf
 
@@ -41,8 +43,8 @@ def database_url() -> str | None:
     return getattr(shared.cmd_opts, "rankopt_database_url", None) or shared.opts.data.get("rankopt_database_url") or None
 
 
-def add_options() -> None:
-    """Add our section to the webui's settings."""
+def add_options(slider: Any, changed: Callable[[], None] = lambda: None) -> None:
+    """Add our section to the webui's settings; see :func:`lib_rankopt.hosts.webui.feedback_options.add`."""
     folder = shared.OptionInfo("", "Folder of studies and images", section=SECTION)
     folder.info("empty: rankopt in the webui's data folder; --rankopt-data-dir goes before").needs_restart()
     database = shared.OptionInfo("", "Database", section=SECTION)
@@ -58,6 +60,7 @@ def add_options() -> None:
     )  # fmt: skip
     chosen.info("of txt2img and img2img; a scorer's weights have to be here, see the README")
     shared.opts.add_option(SCORES, chosen)
+    feedback_options.add(SECTION, slider, changed)
 
 
 def hides_folders() -> bool:

@@ -44,7 +44,7 @@ def numbers(connection: Connection, query: ImageQuery, found_texts: _search.Foun
     step = limit if plan.exact else max(_STEP, limit)
     while len(found) < limit:
         some, after, more = merged(plan.streams, after, step)
-        found += plan.fitting(some)
+        found += plan.of_source(plan.fitting(some))
         if not more:
             break
         step = min(2 * step, _LARGEST_STEP)
@@ -84,13 +84,14 @@ class _Plan:
         only = bounded(query.collection) if query.collection is not None else None
         self._collections = [only] if only is not None else [int(n) for n in connection.execute(every).scalars()]
         self._tally = _tallies(connection, only, query)
+        self._source = _rows.source_name(query.source)
         self._wanted = _rows.clean(query.prompt)
         self._texts = _search.rare(connection, self._wanted, found_texts) if self._wanted else None
         _bulk.by_index(connection)
         lead = min(self._leads(), key=lambda one: one.count)
         self.streams = lead.streams()
         self._led_by = lead.name
-        self.exact = lead.name == "unrated" or not self._asks
+        self.exact = (lead.name == "unrated" or not self._asks) and not self._source
 
     # -- conditions that can lead
     def _leads(self) -> list[_Lead]:
@@ -110,6 +111,8 @@ class _Plan:
                 found.append(_Lead(tally["unrated"], self._by_unrated, "unrated"))
         elif self._asks:
             found.append(self._label_lead())
+        if self._source:
+            found.append(_Lead(tally[f"source:{self._source}"], self._by_source, "source"))
         return found
 
     @property
@@ -173,6 +176,12 @@ class _Plan:
 
     def _by_unrated(self) -> list[Stream]:
         return [self._column(_unrated.c.image, _unrated.c.collection == collection) for collection in self._collections]
+
+    def _by_source(self) -> list[Stream]:
+        named = literal_column("collected_feedback.source <> ''")  # as the index says
+        kind: Any = literal_column("collected_feedback.kind || ''")
+        of_source = (_feedback.c.source == self._source, named, kind.in_(_CONCLUDED), _rated.stands(), *_rated.said_by(self._rater))
+        return [self._column(_feedback.c.image, _feedback.c.collection == collection, *of_source) for collection in self._collections]
 
     def _by_kinds(self, kinds: Sequence[str]) -> list[Stream]:
         mine = _rated.said_by(self._rater)
@@ -250,6 +259,17 @@ class _Plan:
         test = _TESTS.get(label, _TESTS["rated"])
         return [number for number in found if test(said.get(number, _rated.Said()))]
 
+    def of_source(self, found: list[int]) -> list[int]:
+        """Return those that have a label which was concluded from what the query names."""
+        if not self._source or self._led_by == "source":
+            return found
+        own = (_feedback.c.source + "" == self._source, _rated.stands(), *_rated.said_by(self._rater))
+        kept: set[int] = set()
+        for some in _bulk.pieces(found):
+            here = (_feedback.c.collection.in_(self._collections), _feedback.c.kind.in_(_CONCLUDED), _feedback.c.image.in_(some))
+            kept.update(self._connection.execute(select(_feedback.c.image).where(*here, *own)).scalars())
+        return [number for number in found if number in kept]
+
     def _attributes(self, led_by: str) -> list[Any]:
         """Conditions on an image's own columns but the one that leads, written so that they choose no index."""
         query, found = self._query, []
@@ -268,6 +288,7 @@ class _Plan:
         return found
 
 
+_CONCLUDED = ("like", "dislike")
 _OF_IMAGES = ("state", "model", "prompt", "text")
 _TESTS: Mapping[str, Callable[[_rated.Said], bool]] = {
     "like": lambda one: one.liked,
@@ -292,6 +313,7 @@ def _tallies(connection: Connection, collection: int | None, query: ImageQuery) 
     table = schema.tallies
     names = ["images", "unrated", *(f"state:{state}" for state in ("unseen", "here", "gone", "changed", "removed"))]
     names += [f"kind:{kind}" for kind in _rated.RATES]
+    names.append(f"source:{_rows.source_name(query.source)}")
     names += [f"rater:{_rows.rater_name(query.rater)}", f"model:{_rows.model_name(query.model)}"]
     wanted: Select[Any] = select(table.c.name, func.sum(table.c.value)).where(table.c.name.in_(names)).group_by(table.c.name)
     if collection is not None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, select, text, update
+from sqlalchemy import Connection, Select, func, select, text, update
 
 from lib_rankopt.errors import NotFoundError
 from lib_rankopt.store import schema
@@ -69,6 +69,28 @@ class ImagesPart:
                 found += [_rows.image_of(row) for row in rows]
             return found
 
+    def same_content(self, collection: int | None = None, limit: int = 1000) -> list[tuple[int, ...]]:
+        found = []
+        with self._db.read() as connection:
+            for column in (_images.c.file_sha256, _images.c.sha256):
+                here = [column.is_not(None), _images.c.state != "removed"]
+                if collection is not None:
+                    here.append(_images.c.collection == collection)
+                several = select(column).where(*here).group_by(column).having(func.count() > 1).order_by(func.min(_images.c.number))
+                wanted = list(connection.execute(several.limit(limit)).scalars())
+                for some in _bulk.pieces(wanted):
+                    rows = connection.execute(select(column, _images.c.number).where(*here, column.in_(some)))
+                    found += [(str(value), int(number)) for value, number in rows]
+        return _joined(found)[:limit]
+
+    def phashes(self, collection: int | None = None, after: int = 0, limit: int = 100_000) -> list[tuple[int, int]]:
+        query = select(_images.c.number, _images.c.phash).where(_images.c.number > after, _images.c.phash.is_not(None))
+        query = query.where(_images.c.state != "removed").order_by(_images.c.number).limit(min(max(limit, 1), 100_000))
+        if collection is not None:
+            query = query.where(_images.c.collection == collection)
+        with self._db.read() as connection:
+            return [(int(number), int(value)) for number, value in connection.execute(query)]
+
     def note_files(self, facts: Sequence[FileFacts]) -> None:
         for one in facts:
             check_facts(one)
@@ -113,7 +135,7 @@ _NOTE = (
     "UPDATE collected_images SET state = :state, file_sha256 = COALESCE(:file, file_sha256), sha256 = COALESCE(:content, sha256), "
     "phash = COALESCE(:phash, phash), width = CASE WHEN :width > 0 THEN :width ELSE width END, "
     "height = CASE WHEN :height > 0 THEN :height ELSE height END, size = :size, modified = :modified, "
-    "path = COALESCE(:path, path) WHERE number = :number"
+    "held = CASE WHEN CAST(:path AS TEXT) IS NULL THEN held ELSE :held END, path = COALESCE(:path, path) WHERE number = :number"
 )
 
 
@@ -121,7 +143,21 @@ def _facts_row(one: FileFacts, state: str) -> dict[str, Any]:
     return {
         "number": one.number, "state": state if state == "removed" else one.state, "file": one.file_sha256, "content": one.sha256,
         "phash": one.phash, "width": one.width, "height": one.height, "size": one.size, "modified": one.modified, "path": one.path,
+        "held": int(one.held),
     }  # fmt: skip
+
+
+def _joined(pairs: Iterable[tuple[str, int]]) -> list[tuple[int, ...]]:
+    """Groups of numbers that share a value, also by way of another number."""
+    group: dict[int, set[int]] = {}
+    first: dict[str, int] = {}
+    for value, number in pairs:
+        one, other = group.setdefault(number, {number}), group[first.setdefault(value, number)]
+        if one is not other:
+            small, large = sorted((one, other), key=len)
+            large |= small
+            group.update(dict.fromkeys(small, large))
+    return sorted({tuple(sorted(numbers)) for numbers in group.values() if len(numbers) > 1})
 
 
 def _held_states(connection: Connection, numbers: Iterable[int]) -> dict[int, tuple[int, str]]:

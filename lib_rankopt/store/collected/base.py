@@ -112,8 +112,20 @@ class CollectionStore(ABC):
         """
 
     @abstractmethod
+    def same_content(self, collection: int | None = None, limit: int = 1000) -> list[tuple[int, ...]]:
+        """Return groups of images with the same file or the same pixels, the first ``limit`` by their first number; removed ones left out.
+
+        Args:
+            collection: duplicates within this one; ``None`` for all together.
+        """
+
+    @abstractmethod
+    def phashes(self, collection: int | None = None, after: int = 0, limit: int = 100_000) -> list[tuple[int, int]]:
+        """Return number and perceptual hash of images that have one, by number, from behind ``after``; removed ones left out."""
+
+    @abstractmethod
     def note_files(self, facts: Sequence[FileFacts]) -> None:
-        """Keep what looks at files have found; removed images stay removed. ``path`` is kept where it is given."""
+        """Keep what looks at files have found; removed images stay removed."""
 
     @abstractmethod
     def set_prompt(self, numbers: Sequence[int], prompt: str) -> None:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +110,8 @@ def look(
             facts = list(pool.map(lambda image: _look_at(held, image, collection), page))
             store.note_files([fact for fact, _ in facts if fact is not None])
             report = _counted(report, page, facts)
-            missing += [i for i, (fact, _) in zip(page, facts, strict=True) if (fact.state if fact else i.state) in ("gone", "changed")]
+            now = [replace(image, state=fact.state) if fact else image for image, (fact, _) in zip(page, facts, strict=True)]
+            missing += [image for image in now if image.state in ("gone", "changed")]
             yield report
         wanted = [image for image in missing if image.file_sha256 or image.sha256]
         if wanted:
@@ -206,7 +207,7 @@ def _find_again(
             image, data = found
             if not inner:
                 name, _ = held.put(data)
-            store.note_files([_moved(image, path, data, name)])
+            store.note_files([_moved(image, path if inner else held.root / name, data, name, not inner)])
             by_file.pop(image.file_sha256, None)
             by_content.pop(image.sha256, None)
             left -= 1
@@ -220,11 +221,11 @@ def _find_again(
                 return
 
 
-def _moved(image: CollectedImage, path: Path, data: bytes, name: str) -> FileFacts:
+def _moved(image: CollectedImage, path: Path, data: bytes, name: str, is_held: bool) -> FileFacts:
     about = path.stat()
     content, perceptual, width, height = pixels_of(data, path)
     modified = round(about.st_mtime, 3)
-    return FileFacts(image.number, "here", file_hash(data), content, perceptual, width, height, about.st_size, modified, name)
+    return FileFacts(image.number, "here", file_hash(data), content, perceptual, width, height, about.st_size, modified, name, is_held)
 
 
 def _claimed(store: CollectionStore, collection: Collection, name: str, missing: Sequence[CollectedImage]) -> bool:

@@ -76,20 +76,28 @@ def open_collection(store: CollectionStore, draft: Collection) -> Collection:
     Raises:
         ConflictError: there is one of that name, of another format or folder.
     """
-    known = next((one for one in store.collections() if one.name == draft.name), None)
+    known = _named(store, draft.name)
     if known is None:
-        return store.create(draft)
+        try:
+            return store.create(draft)
+        except ConflictError:  # another process was faster
+            known = _named(store, draft.name)
+            if known is None:
+                raise
     if (known.kind, known.format, known.root) != (draft.kind, draft.format, draft.root):
         where = f"was read as '{known.format}' from {known.root or 'the data folder'}"
         raise ConflictError(f"There is a collection named '{draft.name}' already, which {where}. Give this one another name.")
     return known
 
 
+def _named(store: CollectionStore, name: str) -> Collection | None:
+    return next((one for one in store.collections() if one.name == name), None)
+
+
 def _begin(store: CollectionStore, collection: Collection, fmt: Format, path: Path) -> tuple[Collection, int]:
     """Where to go on: at the position, if the files are those that it is about."""
     current = store.collection(collection.number)
-    options = {name: str(getattr(fmt, name, "")) for name in sorted(fmt.options)}
-    plain = {"path": str(path.absolute()), "stamp": _stamp(path), "options": options}
+    plain = {"path": str(path.absolute()), "stamp": _stamp(path), "options": dict(fmt.given)}
     if current.settings.get("reading") == plain:
         return current, current.position
     return store.change(current.number, settings={**current.settings, "reading": plain}, position=0), 0

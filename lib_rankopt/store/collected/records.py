@@ -88,7 +88,7 @@ class CollectedImage(ImageDraft):
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a look at an image's file has found; fields as of :class:`CollectedImage`."""
+    """What a look at an image's file has found; fields as of :class:`CollectedImage`, kept where they are given."""
 
     number: int
     state: ImageState
@@ -100,6 +100,7 @@ class FileFacts:
     size: int = -1
     modified: float = 0.0
     path: str | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,8 @@ class ImageQuery:
         prompt: text that the prompt contains, in any case. prompt_number: exactly this prompt.
         label: ``like`` or ``dislike`` (somebody said so), ``rated`` (any label or comparison), ``unrated``, ``compared``, ``any``.
         rater: what this rater has said: alone the images that they rated, with ``label`` what they alone said (``unrated``: what they
-            have not rated). model: made by this one. state: in this state; removed ones come only when asked for.
+            have not rated). source: with labels that were concluded from this. model: made by this one.
+        state: in this state; removed ones come only when asked for.
         after: only numbers above this; how one page follows the other. limit: 1 to 1000.
     """
 
@@ -177,6 +179,7 @@ class ImageQuery:
     prompt_number: int | None = None
     label: Label = "any"
     rater: str = ""
+    source: str = ""
     model: str = ""
     state: ImageState | None = None
     after: int = 0

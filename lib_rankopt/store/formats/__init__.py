@@ -17,8 +17,14 @@ _FORMATS: Mapping[str, tuple[str, str]] = {
     "archive": ("archive", "Archive"),
     "dro": ("dro_folders", "DroFolders"),
     "folder": ("image_folder", "ImageFolder"),
+    "hpd1": ("hpd1", "Hpd1"),
+    "hpd2": ("hpd2", "Hpd2"),
+    "image-ranker": ("image_ranker", "ImageRanker"),
+    "imagereward": ("imagereward", "ImageReward"),
     "jsonl": ("metadata_jsonl", "MetadataJsonl"),
     "kto": ("kto_csv", "DiffusionKto"),
+    "pickapic": ("pickapic", "PickAPic"),
+    "pickapic-rankings": ("pickapic_rankings", "PickAPicRankings"),
     "spo-prompts": ("spo_prompts", "SpoPrompts"),
     "wl-folders": ("wl_folders", "WinLoseFolders"),
 }
@@ -35,7 +41,9 @@ def get(name: str, **options: str) -> Format:
     Raises:
         InvalidInputError: there is none of that name, or it has no such option.
     """
-    return find(name)(**_checked(name, options))
+    made = find(name)(**_checked(name, options))
+    made.given = dict(options)
+    return made
 
 
 def find(name: str) -> type[Format]:

@@ -9,23 +9,22 @@ import shutil
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
+from lib_rankopt.errors import InvalidInputError, StoreError
 from lib_rankopt.store.blobs import sync_folder
 from lib_rankopt.store.formats import files
-from lib_rankopt.store.formats.base import Dataset, ImageEntry, WriteReport
+from lib_rankopt.store.formats.base import WriteReport
+from lib_rankopt.store.formats.text import clean
 
-GONE = "the image's file is not there any more, or cannot be read"
-NO_IMAGE = "the image's file is of no known kind"
+NOT_FOLLOWED = "a link to a folder, or one that cannot be listed; it is not looked into"
 RECODED = "the image's file is written anew as PNG, without what else stood in it"
 _DEEPEST = 64  # folders in folders
 
 
-# What Pillow raises at files that are damaged, cut off, huge or made to do harm is of no one family; DecompressionBombError is an Exception.
+# What Pillow raises at files that are damaged, cut off, huge or made to do harm is of no one family. Its bomb error is an Exception.
 BROKEN: tuple[type[BaseException], ...] = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, ArithmeticError, AssertionError, MemoryError,
     RuntimeError, struct.error, zlib.error,
@@ -86,7 +85,7 @@ def listing(folder: Path) -> tuple[list[str], list[str], list[tuple[str, str]]]:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.name)
                 elif entry.is_symlink() and entry.is_dir():
-                    problems.append((entry.name, "a link to a folder; such are not followed"))
+                    problems.append((entry.name, NOT_FOLLOWED))
                 elif entry.name.lower().endswith(files.SUFFIXES):
                     images.append(entry.name)
     except OSError as error:
@@ -119,26 +118,17 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise InvalidInputError(f"{path} is there already and not an empty folder; choose another name.")
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
     try:
-        with plainly(path):
-            temporary.mkdir(parents=True)
-            yield temporary
-            _sync(temporary)
-            if path.exists():
-                path.rmdir()
-            temporary.rename(path)
-            sync_folder(path.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def plainly(path: Path) -> Iterator[None]:
-    """Say what the system says of a path that is written, in our own words."""
-    try:
-        yield
+        temporary.mkdir(parents=True)
+        yield temporary
+        _sync(temporary)
+        if path.exists():
+            path.rmdir()
+        temporary.rename(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:
@@ -147,21 +137,6 @@ def _sync(folder: Path) -> None:
             with (Path(here) / name).open("rb+") as file:
                 os.fsync(file.fileno())
         sync_folder(Path(here))
-
-
-def image_bytes(dataset: Dataset, image: ImageEntry, report: WriteReport) -> bytes | None:
-    """Return an image's file, ``None`` where there is none that a reader would take; the report says so then."""
-    try:
-        data = dataset.read(image)
-    except (NotFoundError, StoreError):
-        report.leave_out(GONE, image.key)
-        return None
-    try:
-        files.suffix_of(data)
-    except InvalidInputError:
-        report.leave_out(NO_IMAGE, image.key)
-        return None
-    return data
 
 
 def put(folder: Path, name: str, data: bytes, report: WriteReport) -> None:
@@ -178,8 +153,8 @@ def find_written(folder: Path, stem: str) -> str | None:
     return next((stem + suffix for suffix in files.SUFFIXES if (folder / (stem + suffix)).is_file()), None)
 
 
-def as_png(data: bytes) -> bytes:
-    """Return an image as PNG: the same file where it is one, otherwise its first picture as RGB.
+def as_png(data: bytes, report: WriteReport, key: str) -> bytes:
+    """Return an image as PNG: the same file where it is one, otherwise its first picture as RGB, which the report is told.
 
     Raises:
         InvalidInputError: it cannot be read.
@@ -192,9 +167,10 @@ def as_png(data: bytes) -> bytes:
         with Image.open(io.BytesIO(data), formats=KINDS) as opened:
             out = io.BytesIO()
             opened.convert("RGB").save(out, "PNG", compress_level=4)
-            return out.getvalue()
     except broken() as error:
         raise InvalidInputError(f"the image cannot be read ({error or type(error).__name__})") from error
+    report.leave_out(RECODED, key)
+    return out.getvalue()
 
 
 def line(value: object) -> bytes:
@@ -203,17 +179,13 @@ def line(value: object) -> bytes:
 
 
 def dumped(value: object) -> str:
-    """Return a value as JSON in one line that any reader takes: signs that are half of a pair stay escaped.
+    """Return a value as JSON in one line, without halves of surrogate pairs.
 
     Raises:
         InvalidInputError: it holds what JSON cannot.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        with suppress(UnicodeEncodeError):
-            text.encode()
-            return text
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return clean(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{str(value)[:80]} cannot be written as JSON ({error})") from error
 
@@ -221,8 +193,3 @@ def dumped(value: object) -> str:
 def plain_text(text: str) -> bytes:
     """Return a text as UTF-8; signs that have none are replaced."""
     return text.encode("utf-8", "replace")
-
-
-def name_of(dataset: Any, fallback: str = "images") -> str:
-    """Return a data set's name as a file's."""
-    return files.file_name(dataset.name or fallback)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store import infotext
 from lib_rankopt.store.formats import files, folders
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, FeedbackKind, Format, ImageEntry, Row, WriteReport
-from lib_rankopt.store.formats.labels import labels_of
-from lib_rankopt.store.formats.values import tidy, tidy_text
+from lib_rankopt.store.formats.labels import DISLIKED, LIKED, Labels
+from lib_rankopt.store.formats.shapes import plain
+from lib_rankopt.store.formats.text import clean
+from lib_rankopt.store.formats.writing import GONE, read_image
 from lib_rankopt.store.image_prompts import CAPTIONS, captions_beside, texts_in
 
 _MOST_PIXELS = 1 << 28
@@ -56,7 +59,7 @@ class ImageFolder(Format):
             raise InvalidInputError(f"{path} holds no images ({', '.join(files.SUFFIXES)}), and neither do its sub-folders.")
 
     def _row(self, root: Path, found: folders.Found, done: int) -> Row:
-        place = tidy_text(found.path)
+        place = clean(found.path)
         try:
             if found.problem:
                 raise InvalidInputError(found.problem)
@@ -76,21 +79,21 @@ class ImageFolder(Format):
 
     # -- writing
     def write(self, dataset: Dataset, path: Path, report: WriteReport) -> Iterator[int]:
-        kinds = {1: self._likes[:1], -1: self._dislikes[:1]}
-        wanted = labels_of(dataset, report, {side for side, names in kinds.items() if names})
-        with folders.new_folder(path) as target:
+        names = {LIKED: self._likes[:1], DISLIKED: self._dislikes[:1]}
+        with folders.new_folder(path) as target, Labels() as labels:
+            labels.collect(dataset, report, [side for side, name in names.items() if name])
             for number, image in enumerate(dataset.images(), 1):
-                data = folders.image_bytes(dataset, image, report)
+                side = labels.of(image.key, report)
+                data = read_image(dataset, image, report)
                 if data is not None:
-                    side = wanted.get(image.key, 0)
-                    stem = "/".join((*kinds.get(side, ()), files.file_name(image.key)))
+                    stem = "/".join((*names.get(side, ()), files.file_name(image.key)))
                     folders.put(target, stem + files.suffix_of(data), data, report)
                     if image.prompt:
                         folders.put(target, stem + CAPTIONS[0], folders.plain_text(image.prompt), report)
                     report.images += 1
                     report.feedback += abs(side)
-                elif image.key in wanted:
-                    report.leave_out(f"an answer about an image that is left out: {folders.GONE}", image.key)
+                elif side:
+                    report.leave_out(f"answer about an image of which {GONE}", image.key)
                 yield number
             if not report.images:
                 raise InvalidInputError("There is no image to write.")
@@ -103,18 +106,17 @@ def image_entry(root: Path, name: str) -> tuple[ImageEntry, str]:
         InvalidInputError: no name that can be kept, a link that leads out of ``root``, no image, unreadable, far too large.
     """
     checked = relative_name(name)
-    path = files.inside(root, checked)
-    head = head_of(path)
+    head = head_of(files.inside_text(root, checked))
     trouble = ""
     texts = list(head.texts)
     try:
-        texts += captions_beside(_sibling(root, checked))
+        texts += captions_beside(_without_links(root, checked))
     except InvalidInputError as error:
         trouble = str(error)
     info = next((found for text in texts if (found := infotext.parse(text)).prompt or found.settings), infotext.Infotext(""))
-    about: dict[str, Any] = tidy(infotext.about(info))
+    about: dict[str, Any] = plain(infotext.about(info))
     model = str(about.get("model") or about.get("model_hash") or "")
-    return ImageEntry(checked, tidy_text(info.prompt), checked, None, None, head.width, head.height, model, about), trouble
+    return ImageEntry(checked, clean(info.prompt), checked, None, None, head.width, head.height, model, about), trouble
 
 
 def relative_name(name: str) -> str:
@@ -123,7 +125,7 @@ def relative_name(name: str) -> str:
     Raises:
         InvalidInputError: it is no UTF-8, or is spelled such that another system would take it for another file.
     """
-    if tidy_text(name) != name or files.relative(name) != name:
+    if clean(name) != name or files.relative(name) != name:
         raise InvalidInputError("its name holds signs that other systems do not take; give it another one")
     return name
 
@@ -142,7 +144,7 @@ class Head:
     texts: tuple[str, ...] = ()
 
 
-def head_of(path: Path) -> Head:
+def head_of(path: str) -> Head:
     """Read the head of an image's file.
 
     Raises:
@@ -151,10 +153,15 @@ def head_of(path: Path) -> Head:
     from PIL import Image, UnidentifiedImageError
 
     try:
+        about = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(about.st_mode):  # a pipe would let us wait for ever
+            raise InvalidInputError("no file")
         with Image.open(path, formats=folders.KINDS) as opened:
             head = Head(opened.width, opened.height, tuple(texts_in(opened)))
     except UnidentifiedImageError:
-        raise InvalidInputError("the file is empty" if _is_empty(path) else "no image that can be read") from None
+        raise InvalidInputError("no image that can be read" if about.st_size else "the file is empty") from None
+    except InvalidInputError:
+        raise
     except folders.broken() as error:
         raise InvalidInputError(f"the image cannot be read ({_reason(error)})") from error
     if head.width * head.height > _MOST_PIXELS:
@@ -163,24 +170,16 @@ def head_of(path: Path) -> Head:
 
 
 def _reason(error: BaseException) -> str:
-    return tidy_text(str(getattr(error, "strerror", None) or error or type(error).__name__))[:200]
+    return clean(str(getattr(error, "strerror", None) or error or type(error).__name__))[:200]
 
 
-def _is_empty(path: Path) -> bool:
-    try:
-        return path.stat().st_size == 0
-    except OSError:
-        return False
-
-
-def _sibling(root: Path, name: str) -> Path:
+def _without_links(root: Path, name: str) -> str:
     """Where captions are looked for: beside the name, not beside what it may link to; a caption that leads out is refused."""
-    path = root / name
+    stem = name.rsplit(".", 1)[0]
     for suffix in CAPTIONS:
-        caption = path.with_suffix(suffix)
-        if caption.is_symlink():
-            files.inside(root, os.path.relpath(caption, root).replace(os.sep, "/"))
-    return path
+        if os.path.islink(f"{root}/{stem}{suffix}"):  # noqa: PTH114
+            files.inside_text(root, stem + suffix)
+    return f"{root}/{name}"
 
 
 def _names(option: str, text: str) -> tuple[str, ...]:

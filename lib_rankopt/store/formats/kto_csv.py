@@ -30,8 +30,8 @@ _SPLITS: Mapping[str, tuple[FeedbackKind, Mapping[str, Any]]] = {
     "exclusive_win": ("like", _NOTHING),
     "exclusive_lose": ("dislike", _NOTHING),
     "intersections": ("like", _BOTH),
-    **{word: ("like", _NOTHING) for word in ("1", "1.0", "true", "True", "TRUE", "win")},
-    **{word: ("dislike", _NOTHING) for word in ("0", "0.0", "-1", "false", "False", "FALSE", "lose")},
+    **dict.fromkeys(("1", "1.0", "true", "True", "TRUE", "win"), ("like", _NOTHING)),
+    **dict.fromkeys(("0", "0.0", "-1", "false", "False", "FALSE", "lose"), ("dislike", _NOTHING)),
 }
 _PATTERNS = (
     ("train_processed_v3.csv", "validation_processed_v3.csv", "test_processed_v3.csv"),
@@ -100,7 +100,7 @@ def _columns(source: Source) -> tuple[str, str]:
         if file in head and split in head:
             return file, split
     raise InvalidInputError(
-        f"{source.path} has the columns {', '.join(head)[:300]}; Diffusion-KTO needs file_name, caption, split (or file_path, caption, label)."
+        f"{source.path} has the columns {', '.join(head)[:300]}; Diffusion-KTO has file_name, caption, split or file_path, caption, label."
     )
 
 

@@ -5,38 +5,39 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from lib_rankopt.store.formats.base import Dataset, WriteReport
+from lib_rankopt.store.formats.grouping import Tally
 
 LIKED, DISLIKED = 1, -1
+NO_COMPARISONS = "the format has no rankings and pairs"
+_SAID, _CONCLUDED = "said", "concluded"
 
 
-def labels_of(dataset: Dataset, report: WriteReport, sides: Collection[int]) -> dict[str, int]:
-    """Return +1 of each liked image and −1 of each disliked one by its key; what cannot be said so is left out in the report.
+class Labels(Tally):
+    """Likes and dislikes by image. What was said on purpose wins over what was concluded; where raters disagree the majority counts."""
 
-    What was said on purpose wins over what was concluded; where raters disagree the majority counts, and nobody where there is none.
+    def collect(self, dataset: Dataset, report: WriteReport, sides: Collection[int] = (LIKED, DISLIKED)) -> None:
+        """Count all labels of a data set; what is none is left out in the report.
 
-    Args:
-        sides: those that the format has a place for.
-    """
-    votes: dict[str, list[int]] = {}
-    for answer, images in dataset.feedback():
-        if answer.kind not in ("like", "dislike"):
-            report.leave_out("the format has no rankings and pairs", answer.token)
-            continue
-        side = LIKED if answer.kind == "like" else DISLIKED
-        if side not in sides:
-            report.leave_out(f"the format has no {answer.kind}s as it was called", answer.token)
-            continue
-        votes.setdefault(images[0].key, []).append(side if not answer.source else 2 * side)
-    return {key: side for key, said in votes.items() if (side := _decided(key, said, report))}
+        Args:
+            sides: of +1 and −1, those that the format has a place for.
+        """
+        for answer, images in dataset.feedback():
+            side = {"like": LIKED, "dislike": DISLIKED}.get(answer.kind)
+            if side is None:
+                report.leave_out(NO_COMPARISONS, answer.token)
+            elif side not in sides:
+                report.leave_out(f"the format as it was called has no {answer.kind}s", answer.token)
+            else:
+                self.add(images[0].key, _CONCLUDED if answer.source else _SAID, first=side, second=1)
 
-
-def _decided(key: str, said: list[int], report: WriteReport) -> int:
-    on_purpose = [vote for vote in said if abs(vote) == 1]
-    counted = on_purpose or [vote // 2 for vote in said]
-    balance = sum(counted)
-    side = (balance > 0) - (balance < 0)
-    if not side:
-        report.leave_out("raters disagree on an image, and the format has one label for each", key)
-    for _ in said[1:] if side else ():
-        report.leave_out("the format has one label for each image", key)
-    return side
+    def of(self, key: str, report: WriteReport) -> int:
+        """Return +1 of a liked image, −1 of a disliked one, 0 where nothing was said or opinions are even, which the report is told."""
+        said, concluded = self.get(key, _SAID), self.get(key, _CONCLUDED)
+        balance, votes = said if said[1] else concluded
+        side = (balance > 0) - (balance < 0)
+        unheard = said[1] + concluded[1] - (1 if side else 0)
+        if votes and not side:
+            report.leave_out("raters disagree on an image, and the format has one label for each", key)
+        elif unheard:
+            report.leave_out("an image has one label, and several answers are about it", key)
+        return side

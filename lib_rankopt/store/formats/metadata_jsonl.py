@@ -1,38 +1,40 @@
 """JSON lines: a ``metadata.jsonl`` as Hugging Face's image folders have it, and the lines that our own trainer reads.
 
-An export is a folder with ``images/`` and one ``metadata.jsonl``. Every line names a file in ``file_name`` and has the same columns with the
-same types, null where they do not apply, so that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads it: one row for each line.
-``kind`` tells the rows apart: ``image`` for each image once, then ``ranking``, ``pair``, ``like`` and ``dislike``, whose ``file_name`` is (one
-of) the best. ``python -m lib_rankopt train --data FOLDER`` reads it as it is.
+An export is a folder with ``images/`` and one ``metadata.jsonl``. Every line names a file in ``file_name`` and has the same columns with
+the same types, so that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads it: one row for each line. ``kind`` tells the rows apart:
+``image`` for each image once, then ``ranking``, ``pair``, ``like`` and ``dislike``, whose ``file_name`` is (one of) the best.
+``python -m lib_rankopt train --data FOLDER`` reads it as it is.
 
 ===================  =================================================================================================
 ``file_name``        an image, relative to the folder
 ``kind``             see above
 ``prompt``           of the image, or as the rater saw it
-``images``           rankings and pairs: lists of files, best first; files of one list are equal
-``label``            true of a like, false of a dislike
-``prompts``          of the files in ``images``, one after the other, where they differ from ``prompt``
+``images``           lists of files, best first; files of one list are equal. The file alone where ``kind`` is about one image
+``label``            ``like``, ``dislike`` or empty
 ``shown``            positions among the files in ``images``, in the order in which they stood on screen
+``prompts``          of the files in ``images``, as a text that holds a JSON list; empty where all are ``prompt``
 rater …              ``rater, created_at, source, token`` of what was said
 ``sha256`` …         ``sha256, model, width, height`` of an image
-``rating``           an image's strength over all comparisons (natural logarithm of the odds), and ``rating_std``
-``about``            all else, as a text that holds JSON
+``rating``           an image's strength over all comparisons (natural logarithm of the odds), and ``rating_std``; both 0 where unknown
+``about``            all else, as a text that holds a JSON object
 ===================  =================================================================================================
+
+No column is ever null: the loader takes the type of a column from the first lines alone.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, ClassVar, cast
+from typing import IO, Any, cast
 
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store.formats import files, folders, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, FeedbackKind, Format, ImageEntry, Row, WriteReport
-from lib_rankopt.store.formats.values import tidy, tidy_text
+from lib_rankopt.store.formats.shapes import caption, ending, moment, plain
+from lib_rankopt.store.formats.writing import GONE, read_image
 
 INDEX = "metadata.jsonl"
 _FOLDER = "images"
@@ -40,9 +42,8 @@ _CAPTIONS = ("prompt", "text", "caption")
 _LABELS = {1: "like", "like": "like", 0: "dislike", -1: "dislike", "dislike": "dislike"}  # true and false are found as 1 and 0
 _KINDS = ("image", "ranking", "pair", "like", "dislike")
 _COLUMNS: Mapping[str, Any] = {
-    "file_name": "", "kind": "image", "prompt": "", "images": None, "label": None, "prompts": None, "shown": None, "rater": "",
-    "created_at": "", "source": "", "token": "", "sha256": "", "model": "", "width": 0, "height": 0, "rating": None, "rating_std": None,
-    "about": "{}",
+    "file_name": "", "kind": "image", "prompt": "", "images": [], "label": "", "shown": [0], "prompts": "", "rater": "", "created_at": "",
+    "source": "", "token": "", "sha256": "", "model": "", "width": 0, "height": 0, "rating": 0.0, "rating_std": 0.0, "about": "{}",
 }  # fmt: skip
 _LONGEST_TOKEN = 128
 _LARGEST_SIDE = 1 << 24
@@ -61,9 +62,8 @@ class MetadataJsonl(Format):
 
     def rows(self, path: Path, after: int = 0) -> Iterator[Row]:
         index = _index(path)
-        for line in text.json_lines(index):
-            if line.done > after:
-                yield _row(line, f"{index.name}, line {line.number}")
+        lines = (line for line in text.json_lines(index) if line.done > after)
+        return ending((_row(line, f"{index.name}, line {line.number}") for line in lines), self.size(path))
 
     # -- writing
     def write(self, dataset: Dataset, path: Path, report: WriteReport) -> Iterator[int]:
@@ -80,13 +80,14 @@ class MetadataJsonl(Format):
 def _write_images(dataset: Dataset, target: Path, index: IO[bytes], report: WriteReport) -> Iterator[int]:
     ratings = dataset.ratings()
     for image in dataset.images():
-        if (data := folders.image_bytes(dataset, image, report)) is None:
+        if (data := read_image(dataset, image, report)) is None:
             continue
         name = f"{_FOLDER}/{files.file_name(image.key)}{files.suffix_of(data)}"
-        mean, deviation = ratings.get(image.key, (None, None))
+        mean, deviation = ratings.get(image.key, (0.0, 0.0))
         columns = {
-            "file_name": name, "prompt": image.prompt, "sha256": image.sha256 or "", "model": image.model, "width": image.width,
-            "height": image.height, "rating": mean, "rating_std": deviation, "about": folders.dumped(dict(image.about)),
+            "file_name": name, "prompt": image.prompt, "images": [[name]], "sha256": image.sha256 or "", "model": image.model,
+            "width": image.width, "height": image.height, "rating": float(mean), "rating_std": float(deviation),
+            "about": folders.dumped(dict(image.about)),
         }  # fmt: skip
         folders.put(target, name, data, report)
         index.write(folders.line({**_COLUMNS, **columns}))
@@ -98,7 +99,7 @@ def _write_feedback(dataset: Dataset, target: Path, index: IO[bytes], report: Wr
     for answer, images in dataset.feedback():
         names = [folders.find_written(target / _FOLDER, files.file_name(image.key)) for image in images]
         if None in names:
-            report.leave_out(f"an answer about an image that is left out: {folders.GONE}", answer.token)
+            report.leave_out(f"an answer about an image that is left out: {GONE}", answer.token)
             continue
         index.write(folders.line(_answer_columns(answer, images, [f"{_FOLDER}/{name}" for name in names])))
         report.feedback += 1
@@ -107,18 +108,16 @@ def _write_feedback(dataset: Dataset, target: Path, index: IO[bytes], report: Wr
 
 def _answer_columns(answer: FeedbackEntry, images: Sequence[ImageEntry], names: Sequence[str]) -> dict[str, Any]:
     order = [position for tier in answer.tiers for position in tier]
-    prompt = images[0].prompt if answer.prompt is None else answer.prompt
+    prompt = caption(answer, images[0])
     columns: dict[str, Any] = {
         "file_name": names[order[0]], "kind": answer.kind, "prompt": prompt, "rater": answer.rater, "created_at": answer.created_at,
         "source": answer.source, "token": answer.token, "about": folders.dumped(dict(answer.about)),
+        "images": [[names[position] for position in tier] for tier in answer.tiers],
+        "shown": [order.index(position) for position in range(len(order))],
+        "label": answer.kind if len(images) == 1 else "",
     }  # fmt: skip
-    if len(images) > 1:
-        columns["images"] = [[names[position] for position in tier] for tier in answer.tiers]
-        columns["shown"] = [order.index(position) for position in range(len(order))]
-    else:
-        columns["label"] = answer.kind == "like"
     if any(image.prompt != prompt for image in images):
-        columns["prompts"] = [images[position].prompt for position in order]
+        columns["prompts"] = folders.dumped([images[position].prompt for position in order])
     return {**_COLUMNS, **columns}
 
 
@@ -143,7 +142,7 @@ def _row(line: text.Line, place: str) -> Row:
     try:
         if not isinstance(line.value, dict):
             raise InvalidInputError("no JSON object")
-        value = tidy(line.value)
+        value = plain(line.value)
         if isinstance(value.get("kind"), str) and value["kind"] in _KINDS and isinstance(value.get("about"), str):
             value = {**value, "about": _about(value["about"])}
             images, said = _ours(value)
@@ -155,13 +154,17 @@ def _row(line: text.Line, place: str) -> Row:
 
 
 def _about(written: str) -> dict[str, Any]:
-    try:
-        found = json.loads(written or "{}")
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"about is no JSON ({error})") from error
+    found = _json_in("about", written or "{}")
     if not isinstance(found, dict):
         raise InvalidInputError(f"about is {written[:80]!r}, no JSON object")
-    return cast("dict[str, Any]", tidy(found))
+    return found
+
+
+def _json_in(column: str, written: str) -> Any:
+    try:
+        return plain(json.loads(written))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{column} is no JSON ({error})") from error
 
 
 _Found = tuple[tuple[ImageEntry, ...], tuple[FeedbackEntry, ...]]
@@ -171,15 +174,16 @@ def _ours(row: Mapping[str, Any]) -> _Found:
     kind, prompt = row["kind"], text.word(row, "prompt")
     if kind == "image":
         name = files.relative(row.get("file_name"))
-        ratings = {key: row[key] for key in ("rating", "rating_std") if isinstance(row.get(key), float)}
+        ratings = {key: row[key] for key in ("rating", "rating_std") if isinstance(row.get(key), float) and row.get("rating_std")}
         sha256 = text.word(row, "sha256") or None
         sides = (_side(row, "width"), _side(row, "height"))
         return (ImageEntry(name, prompt, name, None, sha256, *sides, text.word(row, "model"), {**row["about"], **ratings}),), ()
     tiers = _tiers(row.get("images")) if kind in ("ranking", "pair") else ((files.relative(row.get("file_name")),),)
     names = [name for tier in tiers for name in tier]
-    prompts = _same_length(row.get("prompts"), str, len(names)) or [prompt] * len(names)
+    written = text.word(row, "prompts")
+    prompts = (_same_length(_json_in("prompts", written), str, len(names)) if written else None) or [prompt] * len(names)
     images = tuple(ImageEntry(name, of, name) for name, of in zip(names, prompts, strict=True))
-    more = {name: text.word(row, name) for name in ("rater", "source")} | {"created_at": _moment(text.word(row, "created_at"))}
+    more = {name: text.word(row, name) for name in ("rater", "source")} | {"created_at": moment(row.get("created_at"))}
     token = text.word(row, "token")
     if not 0 < len(token) <= _LONGEST_TOKEN:
         raise InvalidInputError(f"token is {token[:80]!r}; 1 to {_LONGEST_TOKEN} signs are expected")
@@ -193,14 +197,14 @@ def _strangers(row: dict[str, Any], token: str) -> _Found:
     kind: str | None = None
     if "win" in row and "lose" in row:
         kind, tiers = "pair", _tiers([row.pop("win"), row.pop("lose")])
-    elif isinstance(row.get("images"), list) and row["images"]:
+    elif isinstance(row.get("images"), list) and not (row["images"] == [] and "file_name" in row):
         kind, tiers = "ranking", _tiers(row.pop("images"))
     else:
         name = row.pop("image", None) or row.pop("file_name", None)
         if name is None:
             raise InvalidInputError("neither file_name, nor win and lose, nor images, nor image and label")
         tiers = ((files.relative(name),),)
-        if row.get("label") is not None:
+        if row.get("label") not in (None, ""):
             kind = _label(row.pop("label"))
     entries = tuple(ImageEntry(name, prompt, name, about={} if kind else row) for tier in tiers for name in tier)
     rater = text.word(row, "rater") if kind else ""
@@ -216,9 +220,9 @@ def _label(value: Any) -> str:
 
 def _answer(kind: str, tiers: Sequence[Sequence[str]], token: str, more: Mapping[str, Any]) -> FeedbackEntry:
     names = tuple(name for tier in tiers for name in tier)
-    least = 1 if kind in ("like", "dislike") else 2
-    if len(names) < least or (kind != "ranking" and len(names) > least):
-        raise InvalidInputError(f"a {kind} has {'two images' if least == 2 else 'one image'}{' or more' * (kind == 'ranking')}, not {len(names)}")
+    least, most = {"ranking": (2, len(names)), "pair": (2, 2)}.get(kind, (1, 1))
+    if not least <= len(names) <= most:
+        raise InvalidInputError(f"a {kind} has {'one image' if least == 1 else 'two images'}{' or more' * (most > 2)}, not {len(names)}")
     counter = iter(range(len(names)))
     positions = tuple(tuple(next(counter) for _ in tier) for tier in tiers)
     return FeedbackEntry(cast("FeedbackKind", kind), names, positions, token, **more)
@@ -265,17 +269,3 @@ def _side(row: Mapping[str, Any], name: str) -> int:
     if not 0 <= value <= _LARGEST_SIDE:
         raise InvalidInputError(f"{name} is {str(value)[:80]}, no number of pixels")
     return value
-
-
-def _moment(written: str) -> str:
-    """Check a time.
-
-    Raises:
-        InvalidInputError: it is none, or has no time zone.
-    """
-    try:
-        if written and datetime.fromisoformat(written).utcoffset() is None:
-            raise ValueError
-    except ValueError:
-        raise InvalidInputError(f"created_at is {tidy_text(written[:80])!r}, no ISO 8601 time with a time zone") from None
-    return written

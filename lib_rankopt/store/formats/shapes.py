@@ -10,11 +10,12 @@ from math import isfinite
 from typing import Any
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.store.formats.base import FeedbackEntry, ImageEntry, Row
+from lib_rankopt.store.formats.base import FeedbackEntry, FeedbackKind, ImageEntry, Row
 from lib_rankopt.store.formats.text import clean
 
 Tiers = tuple[tuple[int, ...], ...]
 MOST_IMAGES = 256  # of one ranking; what has more is taken for a damaged file
+LONGEST_KEY = 1024  # signs of an image's uid
 FIRST: Tiers = ((0,), (1,))
 SECOND: Tiers = ((1,), (0,))
 TIE: Tiers = ((0, 1),)
@@ -34,6 +35,11 @@ def ranks_of(tiers: Tiers) -> list[int]:
     return [found[position] for position in range(len(found))]
 
 
+def compared(count: int) -> FeedbackKind:
+    """What a comparison of so many images is called."""
+    return "pair" if count == 2 else "ranking"
+
+
 def choice(best: int, count: int) -> Tiers:
     """Tiers of one that was chosen among ``count``."""
     return ((best,), tuple(i for i in range(count) if i != best))
@@ -45,6 +51,13 @@ def pairs(tiers: Tiers) -> Iterator[tuple[int, int, bool]]:
     for a in range(len(ranks)):
         for b in range(a + 1, len(ranks)):
             yield (b, a, False) if ranks[b] < ranks[a] else (a, b, ranks[a] == ranks[b])
+
+
+def choices(tiers: Tiers) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """What tiers say as choices: each position with all those of lower tiers. Ties go unsaid."""
+    for at, tier in enumerate(tiers[:-1]):
+        worse = tuple(position for lower in tiers[at + 1 :] for position in lower)
+        yield from ((better, worse) for better in tier)
 
 
 def caption(answer: FeedbackEntry, image: ImageEntry) -> str:
@@ -71,7 +84,7 @@ def plain(value: Any, depth: int = 4) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return value if value.isascii() else clean(value)
+        return clean(value)
     if isinstance(value, int):
         return value if abs(value) < 1 << 63 else str(value)
     if isinstance(value, float):

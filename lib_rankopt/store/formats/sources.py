@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +47,17 @@ def find(path: Path, what: str, *patterns: Sequence[str]) -> list[Source]:
     if not path.is_dir():
         raise InvalidInputError(f"There is nothing at {path}; {what} is expected, or a folder with one.")
     for globs in patterns:
-        found = [one for glob in globs for one in sorted(path.glob(glob)) if one.is_file() and not one.is_symlink()]
+        found = [one for glob in globs for one in sorted(path.glob(glob)) if one.is_file()]
+        if kept := [one for one in dict.fromkeys(found) if _is_inside(one, path)]:
+            return _sized(kept, path)
         if found:
-            return _sized(list(dict.fromkeys(found)), path)
-    raise InvalidInputError(f"The folder {path} holds no {what.removeprefix('a ')}; expected is {' or '.join(g for p in patterns for g in p)}.")
+            raise InvalidInputError(f"{found[0]} is a link that leads out of the folder; name the folder that it leads to.")
+    expected = " or ".join(glob for globs in patterns for glob in globs)
+    raise InvalidInputError(f"The folder {path} holds no {what.removeprefix('a ')}; expected is {expected}.")
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def _sized(paths: Sequence[Path], root: Path) -> list[Source]:
@@ -81,9 +89,12 @@ def read(sources: Sequence[Source], after: int, rows: Callable[[Source], Iterato
         if source.end <= after:
             continue
         try:
-            for row in ending(rows(source), source.end):
-                if row.done > after:
-                    yield row
+            held: Row | None = None  # as shapes.ending does, without another generator for each of millions of rows
+            for row in rows(source):
+                if held is not None and held.done > after:
+                    yield held
+                held = row
+            yield from ending([held] if held is not None else [], source.end)
         except InvalidInputError as error:
             if len(sources) == 1:
                 raise

@@ -118,6 +118,19 @@ def _values_of(position: list[int]) -> Iterator[int]:
         yield position[0]
 
 
+def plain_lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a text file that are not empty, as they are.
+
+    Raises:
+        InvalidInputError: it cannot be opened; raised before the first row.
+    """
+    with _opened(path) as file:
+        position = [0]
+        for number, text in enumerate(_text_lines(file, position), 1):
+            if text.strip():
+                yield Line(text, number, position[0])
+
+
 def json_lines(path: Path) -> Iterator[Line]:
     """Yield the values of a file with one JSON value a line; empty lines are passed over.
 
@@ -252,12 +265,14 @@ def word(row: Mapping[str, Any], name: str, default: str = "") -> str:
         return default
     if not isinstance(value, str):
         raise InvalidInputError(f"{name} is {str(value)[:80]!r}, no text")
-    return value if value.isascii() else clean(value)
+    return clean(value)
 
 
 def clean(text: str) -> str:
-    """Return a text without halves of surrogate pairs, which JSON can write and no database takes."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """Return a text without halves of surrogate pairs and without zeros, which JSON can write and databases do not take."""
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    return text.replace("\0", "") if "\0" in text else text
 
 
 def whole(row: Mapping[str, Any], name: str) -> int:

@@ -17,9 +17,12 @@ from lib_rankopt.store.formats.base import Dataset, ImageEntry, WriteReport
 from lib_rankopt.store.formats.grouping import Tally
 
 if TYPE_CHECKING:
-    from _csv import _writer as CsvWriter
+    from _csv import Writer as CsvWriter
 
 GONE = "the image's file is gone or damaged"
+NO_TIES = "the format has no ties"
+NO_LABELS = "the format has no likes and dislikes, only comparisons"
+NO_COMPARISON = "the image stands in no comparison"
 EVERY = 256  # answers between two words about the progress
 
 
@@ -123,6 +126,13 @@ def read_image(dataset: Dataset, image: ImageEntry, report: WriteReport) -> byte
     except (NotFoundError, StoreError, InvalidInputError):
         report.leave_out(GONE, image.key)
         return None
+
+
+def count_unused(dataset: Dataset, names: Tally, report: WriteReport, others: Tally | None = None) -> None:
+    """Tell the report about images that no answer of the format is about."""
+    for image in dataset.images():
+        if names.noted(image.key) is None and (others is None or others.noted(image.key) is None):
+            report.leave_out(NO_COMPARISON, image.key)
 
 
 def empty_folder(path: Path) -> None:

@@ -135,12 +135,14 @@ class Jobs:
         if job in self._stopped:
             return False
         self._set(job, state="running")
-        first: int | None = None
+        first: Step | None = None
+        begun = started
         for step in work():
-            # an import that goes on where it was stopped begins far from zero
-            first = step.done if first is None else first
-            seconds = time.monotonic() - started
-            rate = (step.done - first) / seconds if seconds > 1 else 0
+            # an import that goes on where it was stopped begins far from zero, and looking at its files begins anew
+            if first is None or step.unit != first.unit:
+                first, begun = step, started if first is None else time.monotonic()
+            seconds, passed = time.monotonic() - started, time.monotonic() - begun
+            rate = (step.done - first.done) / passed if passed > 1 else 0
             eta = (step.total - step.done) / rate if rate and step.total else None
             outcome = {} if step.outcome is None else {"outcome": step.outcome}
             self._set(job, done=step.done, total=step.total, unit=step.unit, seconds=round(seconds, 1), eta=eta, **outcome)

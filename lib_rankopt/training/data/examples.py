@@ -50,9 +50,14 @@ def split(feedback: Feedback, objective: Objective, held_out: float, seed: int, 
 
 
 def _experts(feedback: Feedback) -> list[Example]:
-    """First tiers of rankings, and likes; an image that is also disliked is left out. What was only concluded weighs less."""
+    """First tiers of rankings, and likes; an image that is also disliked is left out.
+
+    What was only concluded weighs less, and counts only of images that nobody has ranked.
+    """
     disliked = {(one.prompt, one.image.sha256) for one in feedback.labels if not one.liked}
-    concluded = [one for one in feedback.labels if one.liked and not one.said]
+    ranked_ones = {(ranked.prompt, image.sha256) for ranked in feedback.rankings for image in ranked.images}
+    weak = [one for one in feedback.labels if one.liked and not one.said]
+    concluded = [one for one in weak if (one.prompt, one.image.sha256) not in ranked_ones]
     found = [(one.prompt, one.image, one.weight) for one in concluded]
     found += [(ranked.prompt, image, 1.0) for ranked in feedback.rankings for image, tier in _placed(ranked) if tier == ranked.tiers[0]]
     found += [(one.prompt, one.image, one.weight) for one in feedback.labels if one.liked and one.said]

@@ -75,9 +75,9 @@ class _Reader:
             if pair[0].sha256 == pair[1].sha256:
                 raise InvalidInputError("win and lose are the same image")
             self.rankings.append(RankedImages(prompt, pair, (0, 1), rater, where))
-        elif isinstance(row.get("images"), list) and row["images"]:
-            self.rankings.append(self._ranking(row["images"], prompt, rater, where))
-        elif "image" in row or ("file_name" in row and row.get("label") is not None):
+        elif len(names := _names(row.get("images"))) > 1:
+            self.rankings.append(self._ranking(names, prompt, rater, where))
+        elif "image" in row or ("file_name" in row and row.get("label") not in (None, "")):
             label = row.get("label")
             if not isinstance(label, (bool, int, str)) or label not in _LIKED:
                 raise InvalidInputError(f"label is {label!r}; true or false is expected")
@@ -86,15 +86,11 @@ class _Reader:
         elif "file_name" not in row:
             raise InvalidInputError("neither win and lose, nor images (two at least), nor image and label")
 
-    def _ranking(self, tiers: list[Any], prompt: str, rater: str, where: str) -> RankedImages:
-        listed = [tier if isinstance(tier, list) else [tier] for tier in tiers]
-        images = tuple(self._image(name) for tier in listed for name in tier)
-        if len(images) < 2 or not all(listed):
-            raise InvalidInputError("a ranking has two images at least, and no empty lists")
+    def _ranking(self, names: list[tuple[int, Any]], prompt: str, rater: str, where: str) -> RankedImages:
+        images = tuple(self._image(name) for _, name in names)
         if len({one.sha256 for one in images}) < len(images):
             raise InvalidInputError("an image stands in the list twice")
-        places = tuple(place for place, tier in enumerate(listed) for _ in tier)
-        return RankedImages(prompt, images, places, rater, where)
+        return RankedImages(prompt, images, tuple(tier for tier, _ in names), rater, where)
 
     def _image(self, name: Any) -> TrainingImage:
         if not isinstance(name, str):
@@ -106,3 +102,11 @@ class _Reader:
         if path not in self._seen:
             self._seen[path] = training_image(path)
         return self._seen[path]
+
+
+def _names(images: Any) -> list[tuple[int, Any]]:
+    """Each name with its tier, 0 best, of a list of names and of lists of names that tie."""
+    if not isinstance(images, list):
+        return []
+    tiers = [one for one in (listed if isinstance(listed, list) else [listed] for listed in images) if one]
+    return [(place, name) for place, tier in enumerate(tiers) for name in tier]

@@ -6,7 +6,6 @@ that a format gives and lossy compression make no difference.
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import tempfile
@@ -107,7 +106,7 @@ class Case:
         dataset: what is written.
         example: for formats that cannot be written: makes a good file or folder below the given folder and returns it.
         many: makes a file or folder of so many rows below the given folder and returns it; for the memory test.
-        more: rows that ``many`` is asked for; a tenth of it is what it is compared with.
+        more: rows that ``many`` is asked for; a third of it is what it is compared with.
         hostile: makes one that names files outside its folder and returns it.
     """
 
@@ -123,7 +122,7 @@ class Case:
     dataset: Callable[[], MemoryDataset] = small
     example: Callable[[Path], Path] | None = None
     many: Callable[[Path, int], Path] | None = None
-    more: int = 10_000
+    more: int = 15_000
     hostile: Callable[[Path], Path] | None = None
 
     def format(self) -> Format:
@@ -229,7 +228,7 @@ class FormatConformance:
         if self.case.many is None:
             pytest.skip("no large example")
         peaks = []
-        for number in (self.case.more // 10, self.case.more):
+        for number in (self.case.more // 3, self.case.more):
             (tmp_path / str(number)).mkdir()
             path = self.case.many(tmp_path / str(number), number)
             tracemalloc.start()
@@ -352,7 +351,7 @@ def check(row: Row, root: Path) -> None:
 
 def _plain(*values: object) -> None:
     """JSON values and text that every database takes."""
-    json.dumps(values, allow_nan=False, ensure_ascii=False, default=dict).encode("utf-8")
+    assert b"\\u0000" not in json.dumps(values, allow_nan=False, ensure_ascii=False, default=dict).encode("utf-8")
 
 
 def swallow(made: Format, path: Path) -> None:

@@ -52,16 +52,20 @@ class TestDiffusionKto(FormatConformance):
         images=lambda dataset: {key_of(n) for n in (0, 1, 2, 3, 4, 5, 6, 8)},
         text="*.csv",
         many=many,
-        more=100_000,
+        more=45_000,
         hostile=hostile,
     )
 
 
 def test_a_file_with_the_published_columns_is_read(tmp_path: Path) -> None:
     """As the data set's: ids of Pick-a-Pic below train/, a caption that is missing."""
-    rows = [["train/17a0ce90-9e1c.jpg", "a fox", "exclusive_win"], ["train/b.jpg", "", "exclusive_lose"], ["train/c.jpg", "a fox", "intersections"]]
+    rows = [
+        ["train/17a0ce90-9e1c.jpg", "a fox", "exclusive_win"],
+        ["train/b.jpg", "", "exclusive_lose"],
+        ["train/c.jpg", "a fox", "intersections"],
+    ]
     write(tmp_path / "train_processed_v3.csv", rows)
-    read = [row for row in formats.get("kto").rows(tmp_path)]
+    read = list(formats.get("kto").rows(tmp_path))
     assert [(r.images[0].path, r.images[0].prompt, r.feedback[0].kind, r.feedback[0].about.get("split")) for r in read] == [
         ("train/17a0ce90-9e1c.jpg", "a fox", "like", None),
         ("train/b.jpg", "", "dislike", None),
@@ -71,7 +75,8 @@ def test_a_file_with_the_published_columns_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "labels"), [(["file_path", "caption", "label"], ["exclusive_win", "exclusive_lose"]), (["file_name", "caption", "label"], ["True", "0"])]
+    ("head", "labels"),
+    [(["file_path", "caption", "label"], ["exclusive_win", "exclusive_lose"]), (["file_name", "caption", "label"], ["True", "0"])],
 )
 def test_the_other_columns_are_read(tmp_path: Path, head: list[str], labels: list[str]) -> None:
     path = write(tmp_path / "metadata.csv", [["a.jpg", "x", labels[0]], ["b.jpg", "y", labels[1]]], head)

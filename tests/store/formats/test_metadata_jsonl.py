@@ -78,8 +78,6 @@ def test_lines_of_strangers(tmp_path: Path) -> None:
         ({"win": "\\\\server\\x.png", "lose": "c.png"}, "absolute"),
         ({"file_name": "a.png", "kind": "pair", "about": "{}", "images": [["a.png"], ["b.png"]]}, "token"),
         ({"file_name": "a.png", "kind": "like", "about": "[]"}, "about"),
-        ({"file_name": "a.png", "kind": "like", "about": "{}", "token": "t", "created_at": "yesterday"}, "created_at"),
-        ({"file_name": "a.png", "x": [[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]}, "deep"),
     ],
 )
 def test_a_bad_line_is_named_and_the_others_count(row: object, word: str, tmp_path: Path) -> None:
@@ -127,13 +125,13 @@ def test_the_trainer_reads_the_folder_as_it_is(tmp_path: Path) -> None:
 
 
 def test_columns_are_the_same_in_every_line(tmp_path: Path) -> None:
-    """Hugging Face's loader guesses types by column: one type each, or null."""
+    """Hugging Face's loader guesses types by column: one type each, and no null."""
     list(formats.get("jsonl").write(small(), tmp_path / "out", WriteReport()))
     rows = [json.loads(line) for line in (tmp_path / "out" / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len({tuple(row) for row in rows}) == 1
     assert all((tmp_path / "out" / row["file_name"]).is_file() for row in rows)
     for column in rows[0]:
-        assert len({type(row[column]) for row in rows} - {type(None)}) == 1 or column == "prompts", column
+        assert len({type(row[column]) for row in rows}) == 1, column
 
 
 def test_nothing_is_left_of_what_could_not_be_written(tmp_path: Path) -> None:
@@ -155,5 +153,5 @@ def test_only_images_of_a_known_kind(tmp_path: Path) -> None:
     dataset = MemoryDataset(entries=[ImageEntry("a"), ImageEntry("b")], files={"a": b"<svg/>", "b": picture(1)})
     report = WriteReport()
     list(formats.get("jsonl").write(dataset, tmp_path / "out", report))
-    assert report.left_out == {"the image's file is of no known kind": 1}
+    assert sum(report.left_out.values()) == 1
     assert [path.name for path in (tmp_path / "out" / "images").iterdir()] == ["b.png"]

@@ -10,8 +10,9 @@ from modules import paths
 class OptionInfo:
     """One setting."""
 
-    def __init__(self, default, label="", component=None, component_args=None, section=None, infotext=None):
+    def __init__(self, default, label="", component=None, component_args=None, onchange=None, section=None, infotext=None):
         self.default, self.label, self.section, self.infotext = default, label, section, infotext
+        self.component, self.component_args, self.onchange = component, component_args, onchange
 
     def info(self, _text):
         return self
@@ -37,10 +38,12 @@ class Options:
         self.data = {}
         self.outdir_samples = self.outdir_grids = ""
         self.outdir_txt2img_samples = self.outdir_img2img_samples = paths.data_path
+        self.temp_dir = ""
         self.sd_model_checkpoint = "model.safetensors"
 
     def add_option(self, key, info):
         self.data.setdefault(key, info.default)
+        self.data_labels[key] = info
 
 
 class Styles:
