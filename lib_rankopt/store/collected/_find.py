@@ -178,7 +178,7 @@ class _Plan:
         return [self._column(_unrated.c.image, _unrated.c.collection == collection) for collection in self._collections]
 
     def _by_source(self) -> list[Stream]:
-        named = literal_column("collected_feedback.source <> ''")  # as the index says
+        named: Any = literal_column("collected_feedback.source <> ''")  # as the index says
         kind: Any = literal_column("collected_feedback.kind || ''")
         of_source = (_feedback.c.source == self._source, named, kind.in_(_CONCLUDED), _rated.stands(), *_rated.said_by(self._rater))
         return [self._column(_feedback.c.image, _feedback.c.collection == collection, *of_source) for collection in self._collections]
