@@ -114,6 +114,7 @@ CREATE TABLE ratings (
     games INTEGER NOT NULL
 );
 CREATE INDEX ratings_by_image ON ratings (collection, image);
+CREATE INDEX ratings_by_image ON ratings (collection, image);
 CREATE INDEX ratings_by_sd ON ratings (collection, sd);
 CREATE INDEX ratings_by_mean ON ratings (collection, mean);
 CREATE INDEX ratings_by_prompt_and_sd ON ratings (collection, prompt, sd);

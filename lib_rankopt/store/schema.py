@@ -291,6 +291,7 @@ ratings = Table(
     Column("games", Integer, nullable=False),
 )
 Index("ratings_by_image", ratings.c.collection, ratings.c.image)
+Index("ratings_by_image", ratings.c.collection, ratings.c.image)
 Index("ratings_by_sd", ratings.c.collection, ratings.c.sd)
 Index("ratings_by_mean", ratings.c.collection, ratings.c.mean)
 Index("ratings_by_prompt_and_sd", ratings.c.collection, ratings.c.prompt, ratings.c.sd)
