@@ -66,7 +66,7 @@ class Intake:
         found = {}
         for some in _bulk.pieces(keys):
             query = select(_images.c.key, _images.c.number, _images.c.path, _images.c.state).where(
-                _images.c.collection == self._collection, _images.c.key.in_(some)
+                _bulk.within(_images, self._collection), _images.c.key.in_(some)
             )
             found.update({key: (int(number), path is not None, state) for key, number, path, state in self._connection.execute(query)})
         return found
@@ -126,7 +126,7 @@ class Intake:
         """Those whose token is not known, each token once."""
         by_token = {_rows.token(one.token): one for one in reversed(feedback)}
         for some in _bulk.pieces(by_token):
-            query = select(_feedback.c.token).where(_feedback.c.collection == self._collection, _feedback.c.token.in_(some))
+            query = select(_feedback.c.token).where(_bulk.within(_feedback, self._collection), _feedback.c.token.in_(some))
             for known in list(self._connection.execute(query).scalars()):
                 by_token.pop(bytes(known), None)
         return dict(reversed(by_token.items()))
