@@ -241,13 +241,8 @@ _c = collected_feedback.c
 Index("collected_feedback_by_number", _c.collection, _c.number)
 # with the rater, so that a page of one rater's images need not look at all answers
 Index("collected_feedback_by_image", _c.collection, _c.kind, _c.image, _c.rater)
-<<<<<<< HEAD
 _of_two = _c.other.is_not(None)
 Index("collected_feedback_by_other", _c.collection, _c.other, _c.rater, sqlite_where=_of_two, postgresql_where=_of_two)
-=======
-_has_other = _c.other.is_not(None)
-Index("collected_feedback_by_other", _c.collection, _c.other, _c.rater, sqlite_where=_has_other, postgresql_where=_has_other)
->>>>>>> wt-scale
 Index("collected_feedback_by_rater", _c.collection, _c.rater, _c.number)
 Index(
     "one_retraction_per_feedback",
