@@ -396,6 +396,5 @@
         }
     }
 
-    ns.DataGallery = DataGallery;
-    ns.dataWords = {said, labelWords, record, STATES};
+    Object.assign(ns, {DataGallery, dataWords: {said, labelWords, record, STATES}});
 }());
