@@ -24,6 +24,7 @@ from lib_rankopt.studies.data.comparing import Comparing
 from lib_rankopt.studies.data.comparing_views import Comparison
 from lib_rankopt.studies.data.jobs import Jobs
 from lib_rankopt.studies.data.pictures import Pictures
+from tests.store import postgres
 
 QUIET = {"repeats": 0.0, "within": "any"}
 
@@ -619,3 +620,35 @@ def test_raters_and_windows_at_once_do_not_disturb_each_other(bench: Bench, eigh
         assert len(own) == len(set(own)) == 24
     assert bench.comparing.view(number).progress.comparisons == 72
     assert sum(one[2] for one in bench.ratings(number).values()) == 144
+
+
+def test_a_team_on_one_postgresql_store(folder: Path, tmp_path: Path) -> None:
+    """Two servers, two raters, one database: nothing is refused, and every answer counts."""
+    try:
+        with postgres.server() as server, postgres.database(server) as url:
+            benches = [Bench(tmp_path / name, url) for name in ("one", "two")]
+            number = benches[0].add(folder)
+            errors: list[BaseException] = []
+
+            def work(bench: Bench, rater: str) -> None:
+                try:
+                    assert len(set(rank(bench, number, 20, rater))) == 20
+                    bench.comparing.undo(number, rater)
+                except BaseException as error:
+                    errors.append(error)
+
+            threads = [threading.Thread(target=work, args=pair) for pair in zip(benches, ("ann", "bob"), strict=True)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert errors == []
+            benches[1].comparing.rebuild(number)
+            benches[1].finish()
+            assert benches[0].comparing.view(number).progress.comparisons == 38
+            assert sum(one[2] for one in benches[0].ratings(number).values()) == 76
+            assert {one.rater: one.answers for one in benches[0].comparing.results(number).agreement.raters} == {"ann": 19, "bob": 19}
+            for bench in benches:
+                bench.close()
+    except postgres.Unavailable as why:
+        pytest.skip(f"PostgreSQL: {why}")
