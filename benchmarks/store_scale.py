@@ -15,7 +15,7 @@ the published sets; ``random``: about any. Each figure stands beside a limit or 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import random
 import shutil
 import sqlite3
@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ GOALS = {"page": 50.0, "next": 100.0, "stats": 1000.0}
 ROWS_PER_SECOND = 20_000.0
 WORDS = 20_000
 RATERS = ("anna", "ben", "carl", "dora", "emil", "fritz", "gerda", "hans", "ida")
+_NAME = "made"
 RARE_RATER = "visitor"
 _ABC = "abcdefghijklmnoprstuvw"
 
@@ -111,62 +112,114 @@ def made(images: int, feedback: int, prompts: int, order: str) -> Made:
     return Made(images, feedback, prompts or max(1, images // 5), order, words)
 
 
-def percentiles(call: Callable[[int], object], times: int) -> tuple[float, float]:
-    """Median and 95th percentile of a call, in milliseconds."""
-    taken = []
+@dataclass(frozen=True)
+class Taken:
+    """Milliseconds of one kind of call; the processor's of this process, which other work on the machine changes little."""
+
+    median: float
+    slow: float
+    processor: float
+
+
+def percentiles(call: Callable[[int], object], times: int) -> Taken:
+    """Time a call so many times."""
+    wall, processor = [], []
     for at in range(times):
-        begin = time.perf_counter()
+        begin, busy = time.perf_counter(), time.process_time()
         call(at)
-        taken.append(1000 * (time.perf_counter() - begin))
-    taken.sort()
-    return statistics.median(taken), taken[min(len(taken) - 1, int(0.95 * len(taken)))]
+        wall.append(1000 * (time.perf_counter() - begin))
+        processor.append(1000 * (time.process_time() - busy))
+    wall.sort()
+    return Taken(statistics.median(wall), wall[min(len(wall) - 1, int(0.95 * len(wall)))], statistics.median(processor))
 
 
-def line(name: str, taken: tuple[float, float], base: tuple[float, float], goal: float | None = None) -> None:
+def line(name: str, taken: Taken, base: Taken, goal: float | None = None) -> None:
     """Print one figure in milliseconds."""
-    verdict = "" if goal is None else f"   goal {goal:5.0f} ms: {'met' if taken[1] <= goal else 'MISSED'}"
-    print(f"{name:<52}{taken[0]:9.2f} ms   95 % {taken[1]:9.2f} ms   {taken[0] / base[0]:7.1f} x{verdict}", flush=True)
+    verdict = "" if goal is None else f"   goal {goal:5.0f} ms: {'met' if taken.slow <= goal else 'MISSED'}"
+    times = f"{taken.median:9.2f} ms   95 % {taken.slow:9.2f} ms   processor {taken.processor:8.2f} ms"
+    print(f"{name:<58}{times}   {taken.median / base.median:7.1f} x{verdict}", flush=True)
+
+
+@dataclass
+class Rate:
+    """Rows a second, by the clock and by the processor's time of this process."""
+
+    rows: int = 0
+    wall: float = 0.0
+    processor: float = 0.0
+
+    def take(self, call: Callable[[], object], rows: int) -> None:
+        """Time the intake of so many rows."""
+        begin, busy = time.perf_counter(), time.process_time()
+        call()
+        self.wall += time.perf_counter() - begin
+        self.processor += time.process_time() - busy
+        self.rows += rows
+
+    def say(self, name: str, bare: Rate | None = None) -> None:
+        """Print one figure."""
+        by_clock, by_processor = self.rows / self.wall, self.rows / max(self.processor, 1e-9)
+        told = f"{name:<58}{by_clock:9,.0f} rows/s   {by_processor:9,.0f} a second of processor"
+        if bare is not None:
+            verdict = "met" if by_clock >= ROWS_PER_SECOND else "MISSED"
+            told += f"   {by_clock / (bare.rows / bare.wall):5.2f} x bare table   goal {ROWS_PER_SECOND:,.0f}: {verdict}"
+        print(told, flush=True)
 
 
 # -- intake
-def intake(store: Store, collection: int, data: Made, label: str, bare: float) -> None:
+def intake(store: Store, collection: int, data: Made, label: str, bare: Rate) -> None:
     """Time the batches' way into the store, without making them, and the growth of memory."""
-    taken, first_peak = 0.0, 0.0
-    rows = 0
+    rate, first_peak, tenth = Rate(), 0.0, max(data.images, data.feedback) // 10
     mark = time.perf_counter()
-    rounds = list(range(0, data.images if data.order == "random" else 0, BATCH)) + list(range(0, max(data.images, data.feedback), BATCH))
     for at, (images, answers) in enumerate(data.batches()):
-        begin = time.perf_counter()
-        store.collected.add(collection, images, answers, at)
-        taken += time.perf_counter() - begin
         # one row of a csv is one image and one answer, or one of them
-        rows += max(len(images), len(answers))
-        if at + 1 == max(1, len(rounds) // 10):
+        rate.take(lambda i=images, a=answers, at=at: store.collected.add(collection, i, a, at), max(len(images), len(answers)))  # type: ignore[misc]
+        if not first_peak and rate.rows >= tenth:
             first_peak = peak_mib()
         if time.perf_counter() - mark > 60:
             mark = time.perf_counter()
-            print(f"   … {rows:,} rows, {rows / taken:,.0f} rows/s, peak {peak_mib():.0f} MiB", flush=True)
-    rate = rows / taken
-    verdict = "met" if rate >= ROWS_PER_SECOND else "MISSED"
-    print(f"{label + ' intake':<52}{rate:9,.0f} rows/s   {rate / bare:5.2f} x bare tables ({bare:,.0f} rows/s)   goal 20,000: {verdict}")
-    print(f"{label + ' peak memory after 10 % and 100 %':<52}{first_peak:9.0f} MiB   {peak_mib():9.0f} MiB", flush=True)
+            rate.say(f"   … {rate.rows:,} rows")
+    rate.say(f"{label} intake", bare)
+    print(f"{label + ' peak memory after 10 % and 100 %':<58}{first_peak:9.0f} MiB   {peak_mib():9.0f} MiB", flush=True)
 
 
-def labels(store: Store, data: Made, label: str, bare: float, rows: int = 100_000) -> None:
+def labels(store: Store, data: Made, label: str, bare: Rate, rows: int) -> None:
     """The rows of a csv of labels, one new image and one answer each, into a collection of their own beside the large one."""
-    number = store.collected.create(Collection(f"csv {label}")).number
-    taken = 0.0
-    for start in range(0, rows, BATCH):
-        images = [data.image(at % data.images) for at in range(start, start + BATCH)]
-        keyed = [ImageDraft(f"csv/{start + i}", one.prompt, one.path, model=one.model) for i, one in enumerate(images)]
-        answers = [FeedbackDraft("like", (one.key,), ((0,),), f"csv {one.key}", rater="kto") for one in keyed]
-        begin = time.perf_counter()
-        store.collected.add(number, keyed, answers)
-        taken += time.perf_counter() - begin
-    rate = rows / taken
-    verdict = "met" if rate >= ROWS_PER_SECOND else "MISSED"
-    name = f"{label} csv of labels (new image + answer) on top"
-    print(f"{name:<52}{rate:9,.0f} rows/s   {rate / bare:5.2f} x bare tables   goal 20,000: {verdict}", flush=True)
+    for name, prompt in (("", "{}"), (" of new prompts", "{}, new")):
+        number = store.collected.create(Collection(f"csv {label}{name} {time.time()}")).number
+        rate = Rate()
+        for start in range(0, rows, BATCH):
+            images = [data.image(at % data.images) for at in range(start, start + BATCH)]
+            keyed = [
+                ImageDraft(f"csv/{start + i}", prompt.format(one.prompt if not name else f"{one.prompt} {number} {start + i}"), one.path)
+                for i, one in enumerate(images)
+            ]
+            answers = [FeedbackDraft("like", (one.key,), ((0,),), f"csv {number} {one.key}", rater="kto") for one in keyed]
+            rate.take(lambda n=number, k=keyed, a=answers: store.collected.add(n, k, a), BATCH)  # type: ignore[misc]
+        rate.say(f"{label} csv of labels{name} on top", bare)
+
+
+def files(folder: Path) -> None:
+    """Bytes of images into the data folder, against copying the same bytes from file to file."""
+    from lib_rankopt.store.collected.files import HeldFiles
+
+    pick, count, size = random.Random(3), 400, 200_000
+    head = b"\x89PNG\r\n\x1a\n"
+    every = [head + pick.randbytes(size - len(head)) for _ in range(count)]
+    (folder / "all").write_bytes(b"".join(every))
+    begin = time.perf_counter()
+    with (folder / "all").open("rb") as source, (folder / "copy").open("wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+        target.flush()
+        os.fsync(target.fileno())
+    copied = count * size / (time.perf_counter() - begin) / 1e6
+    held = HeldFiles(folder / "held")
+    begin = time.perf_counter()
+    for data in every:
+        held.put(data)
+    kept = count * size / (time.perf_counter() - begin) / 1e6
+    name = f"bytes of {count} images of {size // 1000} kB into the data folder"
+    print(f"{name:<58}{kept:9.1f} MB/s   {kept / copied:5.2f} x copying one file ({copied:,.0f} MB/s)", flush=True)
 
 
 def bare_rows(data: Made, count: int) -> list[list[tuple[Any, ...]]]:
@@ -188,19 +241,23 @@ _BARE_TABLE = (
 )
 
 
-def bare_sqlite(folder: Path, data: Made) -> tuple[float, tuple[float, float], tuple[float, float]]:
+def bare_sqlite(folder: Path, data: Made) -> tuple[Rate, Taken, Taken]:
     """Rows per second into one table, and milliseconds of 100 rows by primary key and of one synced insert."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bare.sqlite3").unlink(missing_ok=True)
     connection = sqlite3.connect(folder / "bare.sqlite3", isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(_BARE_TABLE.replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY"))
-    batches = bare_rows(data, 50_000)
-    begin = time.perf_counter()
-    for rows in batches:
+    batches, rate = bare_rows(data, 50_000), Rate()
+
+    def insert(rows: list[tuple[Any, ...]]) -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(f"INSERT INTO bare ({_BARE}) VALUES ({', '.join('?' * 13)})", rows)
         connection.execute("COMMIT")
-    rate = 50_000 / (time.perf_counter() - begin)
+
+    for rows in batches:
+        rate.take(lambda rows=rows: insert(rows), len(rows))  # type: ignore[misc]
     query = f"SELECT * FROM bare WHERE number IN ({', '.join('?' * 100)})"
     page = percentiles(lambda at: connection.execute(query, [(at * 997 + 31 * i) % 50_000 for i in range(100)]).fetchall(), 200)
     append = percentiles(lambda at: connection.execute(f"INSERT INTO bare ({_BARE}) VALUES ({', '.join('?' * 13)})",
@@ -209,19 +266,21 @@ def bare_sqlite(folder: Path, data: Made) -> tuple[float, tuple[float, float], t
     return rate, page, append
 
 
-def bare_postgres(url: str, data: Made) -> tuple[float, tuple[float, float], tuple[float, float]]:
+def bare_postgres(url: str, data: Made) -> tuple[Rate, Taken, Taken]:
     """As :func:`bare_sqlite`, with ``COPY``."""
     import psycopg
 
     with psycopg.connect(url.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
         connection.execute(_BARE_TABLE)
-        batches = bare_rows(data, 50_000)
-        begin = time.perf_counter()
-        for rows in batches:
+        batches, rate = bare_rows(data, 50_000), Rate()
+
+        def insert_rows(rows: list[tuple[Any, ...]]) -> None:
             with connection.transaction(), connection.cursor() as cursor, cursor.copy(f"COPY bare ({_BARE}) FROM STDIN") as copy:
                 for row in rows:
                     copy.write_row(row)
-        rate = 50_000 / (time.perf_counter() - begin)
+
+        for rows in batches:
+            rate.take(lambda rows=rows: insert_rows(rows), len(rows))  # type: ignore[misc]
         query = "SELECT * FROM bare WHERE number = ANY(%s)"
         page = percentiles(lambda at: connection.execute(query, ([(at * 997 + 31 * i) % 50_000 for i in range(100)],)).fetchall(), 200)
         insert = f"INSERT INTO bare ({_BARE}) VALUES ({', '.join(['%s'] * 13)})"
@@ -267,10 +326,8 @@ def _prompt_number(store: Store, image: int) -> int:
     return store.collected.ratings_of([image])[image].prompt
 
 
-def pages(store: Store, collection: int, data: Made, label: str, base: tuple[float, float], times: int) -> None:
+def pages(store: Store, collection: int, data: Made, label: str, base: Taken, times: int) -> None:
     """First and deep page of each query."""
-    from dataclasses import replace
-
     last = max(store.collected.ratings(collection, data.images - 2), key=lambda one: one.image, default=None)
     deep = int(0.9 * (last.image if last else data.images))
     for name, query in queries(store, collection, data).items():
@@ -295,10 +352,8 @@ def next_comparison(store: Store, collection: int, at: int) -> int:
     return sum(1 for two in combinations(sorted(pool), 2) if two not in done)
 
 
-def answers(store: Store, collection: int, label: str, base: tuple[float, float], bare: tuple[float, float], times: int) -> None:
+def answers(store: Store, collection: int, label: str, base: Taken, bare: Taken, times: int) -> None:
     """Next comparison, one answer with its ratings, undo, counts."""
-    from dataclasses import replace
-
     line(f"{label} next comparison", percentiles(lambda at: next_comparison(store, collection, at), times), base, GOALS["next"])
     page = [image.number for image in store.collected.page(ImageQuery(collection, limit=1000))]
     numbers = []
@@ -327,21 +382,24 @@ def answers(store: Store, collection: int, label: str, base: tuple[float, float]
 def measure(label: str, folder: Path, url: str | None, data: Made, times: int) -> None:
     """All figures of one database."""
     rate, page, append = bare_postgres(url, data) if url else bare_sqlite(folder, data)
-    print(f"{label + ' limit: 100 rows by primary key':<52}{page[0]:9.2f} ms   95 % {page[1]:9.2f} ms")
-    print(f"{label + ' limit: one synced insert':<52}{append[0]:9.2f} ms   95 % {append[1]:9.2f} ms")
+    rate.say(f"{label} limit: one bare table, synced as often")
+    line(f"{label} limit: 100 rows by primary key", page, page)
+    line(f"{label} limit: one synced insert", append, append)
     store = open_store(folder / label, url)
-    collection = store.collected.create(Collection(f"made {label}", settings=json.loads("{}"))).number
-    intake(store, collection, data, label, rate)
+    known = [one.number for one in store.collected.collections() if one.name == _NAME]
+    collection = known[0] if known else store.collected.create(Collection(_NAME)).number
+    if not known:
+        intake(store, collection, data, label, rate)
     labels(store, data, label, rate, min(100_000, data.images))
     begin = time.perf_counter()
-    store.collected.seed_ratings(collection)
-    print(f"{label + ' ratings for all images':<52}{1000 * (time.perf_counter() - begin):9.0f} ms")
+    seeded = store.collected.seed_ratings(collection)
+    print(f"{label + f' ratings for {seeded:,} images':<58}{1000 * (time.perf_counter() - begin):9.0f} ms", flush=True)
     pages(store, collection, data, label, page, times)
     answers(store, collection, label, page, append, times)
     store.close()
     if not url:
         size = sum(file.stat().st_size for file in (folder / label).iterdir())
-        print(f"{label + ' size on disk':<52}{size / 2**20:9.0f} MiB   {size / (data.images + data.feedback):5.0f} bytes a row")
+        print(f"{label + ' size on disk':<58}{size / 2**20:9.0f} MiB   {size / (data.images + data.feedback):5.0f} bytes a row")
 
 
 def main() -> None:
@@ -353,17 +411,17 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=30, help="calls of each kind")
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
     parser.add_argument("--database-url", help="an empty PostgreSQL database to measure, instead of a server of its own")
-    parser.add_argument("--folder", type=Path, help="where to keep the files; default: a temporary folder")
+    parser.add_argument("--folder", type=Path, help="keeps the SQLite file; one that is there is read, not made again")
     given = parser.parse_args()
     data = made(given.images, given.feedback, given.prompts, given.order)
     print(f"{data.images:,} images of {data.prompts:,} prompts, {data.feedback:,} answers, order: {data.order}", flush=True)
     with ExitStack() as stack:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        files(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=given.folder))))
         if given.database != "postgresql":
             measure("sqlite", folder, None, data, given.times)
         if given.database != "sqlite" and (url := given.database_url or _server(stack)):
             measure("postgresql", folder, url, data, given.times)
-        shutil.rmtree(folder / "postgresql", ignore_errors=True)
 
 
 def _server(stack: ExitStack) -> str | None:

@@ -112,7 +112,7 @@
 
         row(one) {
             const how = {pair: 'two at a time', four: 'best of four', list: `lists of ${one.settings.size}`}[one.settings.layout];
-            return h('li', {class: 'ro-study', 'data-folder': one.number}, h('button', {type: 'button', class: 'ro-open', onclick: () => this.open(one.number)},
+            return h('li', {class: 'ro-study', 'data-folder': one.number}, h('button', {type: 'button', class: 'ro-open', onclick: () => this.goOn(one)},
                 h('span', {class: 'ro-about'}, h('strong', {}, one.name), h('span', {class: 'ro-dim'}, one.root || one.kind),
                     h('span', {class: 'ro-dim'}, `${plural(one.progress.images, 'image')} · ${plural(one.progress.comparisons, 'comparison')} · ${how}`))));
         }
@@ -160,6 +160,12 @@
                 else this.end();
             }
             return on;
+        }
+
+        /** Open it from the list; what has changed in the folder meanwhile is taken in. */
+        goOn(one) {
+            this.open(one.number);
+            if (this.takesPaths && one.kind === 'folder') this.api.post(['data', 'folders'], {path: one.root}).catch(ns.report);
         }
 
         open(number, view) {

@@ -185,7 +185,7 @@
         async ask(src) {
             const before = this.known.get(src);
             try {
-                const [found] = (await this.api.post(['gallery', 'labels'], {files: [src]})).labels;
+                const [found] = (await this.api.post(['gallery', 'labels'], {files: [src], rater: ns.rater.name})).labels;
                 if (this.known.get(src) === before) this.know(src, found);
             } catch (error) {
                 console.warn('Rank-Optimize: likes cannot be looked up:', error.message);
@@ -215,7 +215,7 @@
             const kind = before.label === wanted ? 'unlike' : wanted;
             this.know(src, {label: kind === 'unlike' ? '' : kind});
             try {
-                await this.api.post(['gallery', 'label'], {file: src, kind});
+                await this.api.post(['gallery', 'label'], {file: src, kind, rater: ns.rater.name});
                 this.say(tab, SAID[kind]);
             } catch (error) {
                 this.know(src, before);
@@ -281,7 +281,7 @@
 
         async tell(tab, src, source) {
             try {
-                const {noted} = await this.api.post(['gallery', 'label'], {file: src, kind: 'like', source});
+                const {noted} = await this.api.post(['gallery', 'label'], {file: src, kind: 'like', source, rater: ns.rater.name});
                 if (noted) this.say(tab, 'Counts as a weak like');
             } catch (error) {
                 console.warn(`Rank-Optimize: '${source}' is not kept:`, error.message);

@@ -11,7 +11,8 @@ from lib_rankopt.api.host_info import OptionInfo, options_of
 if TYPE_CHECKING:
     from lib_rankopt.studies.service import StudyService
 
-_APART = ("base", "data", "objective", "options", "name", "preset", "sample_prompts")  # the page asks for these in its own way
+# the page asks for these in its own way, or not at all
+_APART = ("base", "data", "objective", "options", "label_weights", "name", "preset", "sample_prompts")
 
 
 @dataclass(frozen=True)

@@ -206,8 +206,9 @@ def _add_train(commands: Any) -> None:
     )
     for one in fields(TrainingConfig):
         flag, text = f"--{one.name.replace('_', '-')}", one.metadata["help"].replace("%", "%%")
-        if one.name == "options":
-            train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
+        if one.name in ("options", "label_weights"):
+            short = "--set" if one.name == "options" else "--label-weight"
+            train.add_argument(short, action="append", default=[], metavar="KEY=VALUE", help=text)
         elif isinstance(one.default, bool):
             train.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif one.name in ("data", "sample_prompts"):
@@ -223,16 +224,21 @@ def _add_train(commands: Any) -> None:
 
 
 def _add_studies(commands: Any) -> None:
-    studies = commands.add_parser("studies", help="list, show or delete studies")
+    studies = commands.add_parser("studies", help="list, show, delete, pack or unpack studies")
     actions = studies.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="all studies, newest first")
     show = actions.add_parser("show", help="one study with its rounds")
     delete = actions.add_parser("delete", help="delete a study with its images")
-    for action, function in ((listing, "list_studies"), (show, "show"), (delete, "delete")):
+    pack = actions.add_parser("pack", help="write one study, whole, into a file that opens on any machine")
+    unpack = actions.add_parser("unpack", help="take a study in from such a file; the same file twice adds nothing")
+    every = ((listing, "list_studies"), (show, "show"), (delete, "delete"), (pack, "pack"), (unpack, "unpack"))
+    for action, function in every:
         action.add_argument("--json", action="store_true", help="machine-readable")
         action.set_defaults(run=_lazy("studies", function))
-    for action in (show, delete):
+    for action in (show, delete, pack):
         action.add_argument("study", help="id, the start of one, or name")
+    pack.add_argument("file", type=Path, metavar="FILE", help="new file, such as fox.rankopt.zip")
+    unpack.add_argument("file", type=Path, metavar="FILE", help="that 'pack' wrote")
     delete.add_argument("--yes", action="store_true", help="do not ask")
 
 

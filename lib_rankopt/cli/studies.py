@@ -1,4 +1,4 @@
-"""``studies list | show | delete``."""
+"""``studies list | show | delete | pack | unpack``."""
 
 from __future__ import annotations
 
@@ -76,4 +76,37 @@ def delete(arguments: Namespace) -> int:
         print_json({"deleted": study.id})
     else:
         print(f"Deleted '{study.name}'.")
+    return 0
+
+
+def pack(arguments: Namespace) -> int:
+    """Write a study with its images, latents and answers into one file."""
+    from lib_rankopt.cli.stores import open_stores
+    from lib_rankopt.store.formats.study_archive import export_study
+
+    with open_stores(arguments) as stores:
+        study = chosen(stores.store.studies(), arguments.study)
+        report = export_study(stores.store, stores.blobs, study.id, arguments.file)
+    if arguments.json:
+        print_json({"study": study.id, "file": str(arguments.file), **vars(report)})
+        return 0
+    print(f"{arguments.file}: '{study.name}' with {report.images} images and {report.latents} latents.")
+    if report.missing:
+        print(f"{len(report.missing)} files were gone and are missing in it; the first: {report.missing[0]}", file=sys.stderr)
+    return 0
+
+
+def unpack(arguments: Namespace) -> int:
+    """Take a study in from a file that ``pack`` wrote."""
+    from lib_rankopt.cli.stores import open_stores
+    from lib_rankopt.store.formats.study_archive import import_study
+
+    with open_stores(arguments) as stores:
+        before = {study.id for study in stores.store.studies()}
+        study = stores.store.study(import_study(stores.store, stores.blobs, arguments.file))
+    is_new = study.id not in before
+    if arguments.json:
+        print_json({"study": study.id, "name": study.name, "new": is_new})
+    else:
+        print(f"'{study.name}' is study {study.id[:8]} now." if is_new else f"'{study.name}' was here already, as study {study.id[:8]}.")
     return 0

@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> int:
                 print_json(line)
 
         cache = data_dir(arguments) / "training" / "cache"
-        feedback = gather(config.data, lambda: _store(arguments))
+        feedback = gather(config.data, lambda: _store(arguments), config.label_weights)
         status = Run(folder, base, feedback, output, cache, told, together).start(device)
     release(device)
     if together.is_main:
@@ -94,12 +94,13 @@ def _folder(arguments: Namespace, together: Processes) -> Path:
     values = config_module.read(arguments.config) if arguments.config else {}
     for one in fields(TrainingConfig):
         given = getattr(arguments, one.name, None)
-        if one.name != "options" and given is not None:
+        if one.name not in ("options", "label_weights") and given is not None:
             values[one.name] = given
     if arguments.output is not None and arguments.output.suffix == ".safetensors":
         values.setdefault("name", arguments.output.stem)
-    if arguments.set:
-        values["options"] = {**values.get("options", {}), **dict(option("--set", text) for text in arguments.set)}
+    for flag, name, texts in (("--set", "options", arguments.set), ("--label-weight", "label_weights", arguments.label_weight)):
+        if texts:
+            values[name] = {**values.get(name, {}), **dict(option(flag, text) for text in texts)}
     config, path = config_module.from_dict(values), data_dir(arguments) / "training" / new_id()
     if together.is_main:
         RunFolder.create(path, config)

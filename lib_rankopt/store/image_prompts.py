@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,28 +36,37 @@ def texts_in(image: Image.Image) -> Iterator[str]:
             yield text
 
 
-def caption_beside(path: Path) -> str:
-    """Return the text of ``name.txt`` or ``name.caption`` beside an image, at most 1 MiB; empty where there is none, or nothing in it.
+def captions_beside(path: Path | str) -> Iterator[str]:
+    """Yield the texts of ``name.txt`` and ``name.caption`` beside an image, at most 1 MiB of each, where there is something in them.
 
     Raises:
-        InvalidInputError: the caption cannot be read, or is not UTF-8.
+        InvalidInputError: a caption cannot be read, or is not UTF-8.
     """
-    return next(captions_beside(path), "")
-
-
-def captions_beside(path: Path) -> Iterator[str]:
-    """As :func:`caption_beside`, all that are there and not empty."""
     for suffix in CAPTIONS:
-        caption = path.with_suffix(suffix)
-        try:
-            if not caption.is_file():  # a pipe would let us wait for ever
-                continue
-            with caption.open("rb") as file:
-                raw = file.read(_MOST_TEXT)
-        except OSError as error:
-            raise InvalidInputError(f"the caption {caption.name} cannot be read ({error.strerror or error})") from error
-        if text := caption_text(raw, caption.name):
+        raw = file_beside(path, suffix)
+        if raw and (text := caption_text(raw, _name_beside(path, suffix))):
             yield text
+
+
+def file_beside(path: Path | str, suffix: str) -> bytes | None:
+    """Return the first MiB of the file of another suffix beside an image, ``None`` where there is none.
+
+    Raises:
+        InvalidInputError: it cannot be read.
+    """
+    # as text: a Path for each of very many files costs time, and a place in Python's table of names
+    caption = os.path.splitext(path)[0] + suffix  # noqa: PTH122
+    try:
+        if not os.path.isfile(caption):  # noqa: PTH113  (a pipe would let us wait for ever)
+            return None
+        with open(caption, "rb") as file:  # noqa: PTH123
+            return file.read(_MOST_TEXT)
+    except OSError as error:
+        raise InvalidInputError(f"the caption {_name_beside(path, suffix)} cannot be read ({error.strerror or error})") from error
+
+
+def _name_beside(path: Path | str, suffix: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0] + suffix  # noqa: PTH119, PTH122
 
 
 def caption_text(raw: bytes, name: str) -> str:

@@ -87,7 +87,7 @@ CREATE TABLE collected_images (
     number {number}, collection BIGINT NOT NULL, key TEXT NOT NULL, prompt BIGINT NOT NULL, path TEXT, held INTEGER NOT NULL,
     file_sha256 VARCHAR(64), sha256 VARCHAR(64), phash BIGINT, width INTEGER NOT NULL, height INTEGER NOT NULL, size BIGINT NOT NULL,
     modified {double} NOT NULL, model VARCHAR(200) NOT NULL, about TEXT, state VARCHAR(8) NOT NULL,
-    CONSTRAINT one_image_per_key UNIQUE (collection, key)
+    CONSTRAINT one_image_per_key UNIQUE (key, collection)
 );
 CREATE INDEX collected_images_by_prompt ON collected_images (collection, prompt, number);
 CREATE INDEX collected_images_by_state ON collected_images (collection, state, number);
@@ -97,7 +97,7 @@ CREATE INDEX collected_images_by_sha256 ON collected_images (sha256) WHERE sha25
 CREATE TABLE collected_feedback (
     number {number}, collection BIGINT NOT NULL, kind VARCHAR(12) NOT NULL, image BIGINT, other BIGINT, shown INTEGER, tiers TEXT,
     prompt BIGINT, rater BIGINT NOT NULL, source VARCHAR(32) NOT NULL, token {bytes} NOT NULL, latency_ms BIGINT, retracts BIGINT,
-    created_at BIGINT NOT NULL, about TEXT, CONSTRAINT one_feedback_per_token UNIQUE (collection, token)
+    created_at BIGINT NOT NULL, about TEXT, CONSTRAINT one_feedback_per_token UNIQUE (token, collection)
 );
 CREATE INDEX collected_feedback_by_number ON collected_feedback (collection, number);
 CREATE INDEX collected_feedback_by_image ON collected_feedback (collection, kind, image, rater);
@@ -113,6 +113,7 @@ CREATE TABLE ratings (
     image BIGINT NOT NULL PRIMARY KEY, collection BIGINT NOT NULL, prompt BIGINT NOT NULL, mean {double} NOT NULL, sd {double} NOT NULL,
     games INTEGER NOT NULL
 );
+CREATE INDEX ratings_by_image ON ratings (collection, image);
 CREATE INDEX ratings_by_sd ON ratings (collection, sd);
 CREATE INDEX ratings_by_mean ON ratings (collection, mean);
 CREATE INDEX ratings_by_prompt_and_sd ON ratings (collection, prompt, sd);

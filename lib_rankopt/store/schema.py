@@ -195,7 +195,7 @@ collected_images = Table(
     Column("model", String(200), nullable=False),
     Column("about", Text),
     Column("state", String(8), nullable=False),
-    UniqueConstraint("collection", "key", name="one_image_per_key"),
+    UniqueConstraint("key", "collection", name="one_image_per_key"),
     sqlite_autoincrement=True,
 )
 Index("collected_images_by_prompt", collected_images.c.collection, collected_images.c.prompt, collected_images.c.number)
@@ -234,14 +234,15 @@ collected_feedback = Table(
     Column("retracts", BigInteger),
     Column("created_at", BigInteger, nullable=False),  # microseconds since 1970
     Column("about", Text),
-    UniqueConstraint("collection", "token", name="one_feedback_per_token"),
+    UniqueConstraint("token", "collection", name="one_feedback_per_token"),
     sqlite_autoincrement=True,
 )
 _c = collected_feedback.c
 Index("collected_feedback_by_number", _c.collection, _c.number)
 # with the rater, so that a page of one rater's images need not look at all answers
 Index("collected_feedback_by_image", _c.collection, _c.kind, _c.image, _c.rater)
-Index("collected_feedback_by_other", _c.collection, _c.other, _c.rater, sqlite_where=_c.other.is_not(None), postgresql_where=_c.other.is_not(None))
+_has_other = _c.other.is_not(None)
+Index("collected_feedback_by_other", _c.collection, _c.other, _c.rater, sqlite_where=_has_other, postgresql_where=_has_other)
 Index("collected_feedback_by_rater", _c.collection, _c.rater, _c.number)
 Index(
     "one_retraction_per_feedback",
@@ -289,6 +290,7 @@ ratings = Table(
     Column("sd", Float(53), nullable=False),
     Column("games", Integer, nullable=False),
 )
+Index("ratings_by_image", ratings.c.collection, ratings.c.image)
 Index("ratings_by_sd", ratings.c.collection, ratings.c.sd)
 Index("ratings_by_mean", ratings.c.collection, ratings.c.mean)
 Index("ratings_by_prompt_and_sd", ratings.c.collection, ratings.c.prompt, ratings.c.sd)

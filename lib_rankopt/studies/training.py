@@ -50,7 +50,8 @@ class Training:
         config = from_dict(values)
         check_objective(config)
         path = self._room.host.model_path(_base(values))
-        return replace(config, base=str(path.absolute()), name=config.name or "lora")
+        weights = config.label_weights or self._room.host.implicit_weights()
+        return replace(config, base=str(path.absolute()), name=config.name or "lora", label_weights=weights)
 
     def check(self, values: dict[str, Any]) -> Reach:
         """Say how far the data of a configuration reach.
@@ -65,7 +66,7 @@ class Training:
         config = self.config(values)
         objective = objectives.create(config.objective, config.options)
         identity = self._room.host.identity(_base(values)).sha256
-        parts = split(gather(config.data, self._open_store), objective, config.held_out, config.seed, identity)
+        parts = split(gather(config.data, self._open_store, config.label_weights), objective, config.held_out, config.seed, identity)
         return Reach(parts.summary, parts.counts)
 
     @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.store.collected.derive import checked_weights
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 OPTIMIZERS = ("adamw", "adamw8bit")
@@ -31,6 +32,9 @@ class TrainingConfig:
     data: tuple[str, ...] = _option(tuple, "studies (id or name), folders or .jsonl files; all studies of the base where none is given")
     objective: str = _option("dpo", "sft, csft, dpo, ipo, sdpo, lpo, kto or hinge")
     options: dict[str, Any] = _option(dict, "options of the objective, such as beta")  # noqa: RUF009  (makes a field)
+    label_weights: dict[str, float] = _option(  # noqa: RUF009  (makes a field)
+        dict, "how much labels count that were concluded from an action, 0 to 1, such as saved=0.5 (default: the webui's settings)"
+    )
     name: str = _option("", "name of the LoRA (default: lora)")
     rank: int = _option(16, "rank of the LoRA", least=1, most=1024)
     alpha: float = _option(0.0, "alpha of the LoRA (default: its rank)", least=0, most=4096)
@@ -66,8 +70,10 @@ class TrainingConfig:
             if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
                 raise InvalidInputError(f"{name} is {str(given)[:80]!r}; a list of texts is expected.")
             object.__setattr__(self, name, tuple(texts))
-        if not isinstance(self.options, dict):
-            raise InvalidInputError(f"options is {str(self.options)[:80]!r}; names with values are expected.")
+        for name in ("options", "label_weights"):
+            if not isinstance(getattr(self, name), dict):
+                raise InvalidInputError(f"{name} is {str(getattr(self, name))[:80]!r}; names with values are expected.")
+        checked_weights(self.label_weights)
         for one in fields(self):
             _check(one.name, getattr(self, one.name), one.metadata, one.default)
 

@@ -447,3 +447,22 @@ def test_under_a_launcher(launch: list[str], images: Path, tmp_path: Path) -> No
         found.append(chosen(done.stdout))
     assert found[0] == found[1]
     assert len(found[0]) == 4
+
+
+def test_a_study_is_packed_and_unpacked_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from lib_rankopt.store import BlobStore, open_store
+    from tests.store.collected.test_dataset import a_study
+
+    store = open_store(tmp_path / "here")
+    study = a_study(store, BlobStore(tmp_path / "here"))
+    store.close()
+    file = tmp_path / "fox.rankopt.zip"
+    assert main(["--data-dir", str(tmp_path / "here"), "studies", "pack", "foxes", str(file), "--json"]) == 0
+    packed = json.loads(capsys.readouterr().out)
+    assert (packed["study"], packed["images"], len(packed["missing"])) == (study.id, 3, 4)  # its latents were never kept
+    for is_new in (True, False):
+        assert main(["--data-dir", str(tmp_path / "there"), "studies", "unpack", str(file), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"study": study.id, "name": "foxes", "new": is_new}
+    there = open_store(tmp_path / "there")
+    assert [event.kind for event in there.events(study.id)] == ["ranking", "like", "dislike"]
+    there.close()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import select, text
+from sqlalchemy import func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert as of_postgresql
 from sqlalchemy.dialects.sqlite import insert as of_sqlite
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
 _images = schema.collected_images
+_ANALYZED = 5000
 _CHUNK = 500  # SQLite before 3.32 takes 999 values in one statement
 
 Value = TypeVar("Value")
@@ -123,6 +124,34 @@ def _numbers(connection: Connection, table: Table, column: str, values: Iterable
         for row in connection.execute(select(table.c[column], table.c.number).where(table.c[column].in_(some))):
             found[bytes(row[0]) if isinstance(row[0], (bytes, memoryview)) else row[0]] = int(row[1])
     return found
+
+
+def within(table: Table, collection: int) -> Any:
+    """Condition: a row is of a collection; written so that it does not choose the index, where a key or token is to."""
+    return table.c.collection + 0 == collection
+
+
+def analyze(connection: Connection, collection: int, added: int) -> None:
+    """Renew PostgreSQL's statistics whenever a collection has doubled: its own renewal comes too late for an intake that is under way."""
+    if not added:
+        return
+    names = schema.tallies.c.name
+    query = select(func.sum(schema.tallies.c.value)).where(schema.tallies.c.collection == collection)
+    after = int(connection.execute(query.where(or_(names == "images", names.like("kind:%")))).scalar() or 0)
+    if (after // _ANALYZED).bit_length() > ((after - added) // _ANALYZED).bit_length():
+        for table in (schema.prompts, _images, schema.collected_feedback, schema.ranked_images, schema.unrated_images):
+            connection.execute(text(f"ANALYZE {table.name}"))
+
+
+def by_index(connection: Connection) -> None:
+    """Let PostgreSQL look rows up one by one for the rest of a transaction.
+
+    What is asked for here is hundreds of rows by their numbers. Where PostgreSQL takes it for more, as it does until its statistics are
+    up to date, it reads millions for it.
+    """
+    if connection.dialect.name == "postgresql":
+        names = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit")
+        connection.execute(text("SELECT " + ", ".join(f"set_config('{name}', 'off', true)" for name in names)))
 
 
 def number_of_rater(connection: Connection, name: str) -> int | None:

@@ -86,6 +86,7 @@ class _Plan:
         self._tally = _tallies(connection, only, query)
         self._wanted = _rows.clean(query.prompt)
         self._texts = _search.rare(connection, self._wanted, found_texts) if self._wanted else None
+        _bulk.by_index(connection)
         lead = min(self._leads(), key=lambda one: one.count)
         self.streams = lead.streams()
         self._led_by = lead.name

@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError
 from lib_rankopt.store import schema
-from lib_rankopt.store.collected import _bulk, _rated, _rows, _search
+from lib_rankopt.store.collected import _bulk, _rated, _rows
 from lib_rankopt.store.collected._checks import check_feedback, check_form, check_image
 from lib_rankopt.store.collected.records import Added, FeedbackDraft, ImageDraft
 
@@ -57,8 +57,6 @@ class Intake:
         self._complete([(known[key], draft) for key, draft in drafts.items() if key in known and not known[key][1] and draft.path])
         fresh = self._fresh(feedback)
         about = self._add_feedback(fresh, numbers, prompts)
-        if prompts:
-            _search.keep_up(self._connection)
         self._note_rated(set(added.values()), list(fresh.values()), about)
         _bulk.count(self._connection, self._collection, self._tally)
         return Added(len(new), len(fresh), len(drafts) - len(new), len(feedback) - len(fresh))
@@ -68,7 +66,7 @@ class Intake:
         found = {}
         for some in _bulk.pieces(keys):
             query = select(_images.c.key, _images.c.number, _images.c.path, _images.c.state).where(
-                _images.c.collection == self._collection, _images.c.key.in_(some)
+                _bulk.within(_images, self._collection), _images.c.key.in_(some)
             )
             found.update({key: (int(number), path is not None, state) for key, number, path, state in self._connection.execute(query)})
         return found
@@ -128,7 +126,7 @@ class Intake:
         """Those whose token is not known, each token once."""
         by_token = {_rows.token(one.token): one for one in reversed(feedback)}
         for some in _bulk.pieces(by_token):
-            query = select(_feedback.c.token).where(_feedback.c.collection == self._collection, _feedback.c.token.in_(some))
+            query = select(_feedback.c.token).where(_bulk.within(_feedback, self._collection), _feedback.c.token.in_(some))
             for known in list(self._connection.execute(query).scalars()):
                 by_token.pop(bytes(known), None)
         return dict(reversed(by_token.items()))

@@ -75,13 +75,11 @@ def _labels(connection: Connection, images: Sequence[int], own: Sequence[Any]) -
 
     An ``unlike`` takes all away that was known of this rater and image before.
     """
-    query = (
-        select(_feedback.c.image, _feedback.c.rater, _feedback.c.kind, _feedback.c.source)
-        .where(*own, _feedback.c.kind.in_(LABEL_KINDS), _feedback.c.image.in_(images))
-        .order_by(_feedback.c.number)
-    )
+    query = select(_feedback.c.number, _feedback.c.image, _feedback.c.rater, _feedback.c.kind, _feedback.c.source)
+    query = query.where(*own, _feedback.c.kind.in_(LABEL_KINDS), _feedback.c.image.in_(images))
     last: dict[tuple[int, int], dict[str, str]] = {}
-    for image, rater, kind, source in connection.execute(query):
+    # sorted here: asked for an order, SQLite would take the index of numbers and go through all of them
+    for _, image, rater, kind, source in sorted(map(tuple, connection.execute(query))):
         of = last.setdefault((image, rater), {})
         if kind == "unlike" and not source:
             of.clear()

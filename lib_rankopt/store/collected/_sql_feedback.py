@@ -53,7 +53,7 @@ class FeedbackPart:
 
     @staticmethod
     def _known(connection: Connection, collection: int, draft: FeedbackDraft, token: bytes) -> FeedbackRecord | None:
-        row = connection.execute(_with_texts().where(_feedback.c.collection == collection, _feedback.c.token == token)).first()
+        row = connection.execute(_with_texts().where(_bulk.within(_feedback, collection), _feedback.c.token == token)).first()
         if row is None:
             return None
         found = _rows.feedback_of(row)
@@ -98,6 +98,7 @@ class FeedbackPart:
         if standing:
             query = query.where(_rated.stands(), _feedback.c.kind != "retraction")
         with self._db.read() as connection:
+            _bulk.by_index(connection)
             if rater:
                 number = _bulk.number_of_rater(connection, rater)
                 query = query.where(_feedback.c.rater == (-1 if number is None else number))
@@ -106,6 +107,7 @@ class FeedbackPart:
     def feedback_of(self, images: Sequence[int]) -> list[FeedbackRecord]:
         found: dict[int, FeedbackRecord] = {}
         with self._db.read() as connection:
+            _bulk.by_index(connection)
             for some in _bulk.pieces(image for image in dict.fromkeys(images) if fits(image)):
                 here = connection.execute(select(_images.c.collection).where(_images.c.number.in_(some)).distinct()).scalars().all()
                 own = _feedback.c.collection.in_(here)
@@ -120,6 +122,7 @@ class FeedbackPart:
         if not fits(collection):
             return []
         with self._db.read() as connection:
+            _bulk.by_index(connection)
             number = _bulk.number_of_rater(connection, rater)
             if number is None:
                 return []

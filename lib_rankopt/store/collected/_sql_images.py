@@ -44,7 +44,7 @@ class ImagesPart:
 
     def images_by_key(self, collection: int, keys: Sequence[str]) -> dict[str, CollectedImage]:
         plain = {key: _rows.clean(key) for key in keys}
-        found = {image.key: image for image in self._where_in(_images.c.key, plain.values(), _images.c.collection == bounded(collection))}
+        found = {image.key: image for image in self._where_in(_images.c.key, plain.values(), _bulk.within(_images, bounded(collection)))}
         return {key: found[cleaned] for key, cleaned in plain.items() if cleaned in found}
 
     def images_by_hash(self, hashes: Sequence[str]) -> list[CollectedImage]:
@@ -55,6 +55,7 @@ class ImagesPart:
     def _where_in(self, column: Any, values: Iterable[Any], *conditions: Any) -> list[CollectedImage]:
         found = []
         with self._db.read() as connection:
+            _bulk.by_index(connection)
             for some in _bulk.pieces(dict.fromkeys(values)):
                 query = with_prompts().where(column.in_(some), *conditions)
                 found += [_rows.image_of(row) for row in connection.execute(query)]

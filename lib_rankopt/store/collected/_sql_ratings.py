@@ -73,6 +73,7 @@ class RatingsPart:
 
     def _rows(self, query: Select[Any]) -> list[Rating]:
         with self._db.read() as connection:
+            _bulk.by_index(connection)
             return [_rows.rating_of(row) for row in connection.execute(query)]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_rankopt.errors import NotFoundError, StoreError
+from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
 from lib_rankopt.store import derive
 from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS, NetLabel, net_labels
 from lib_rankopt.store.collected.records import COMPARISONS, CollectedImage, Collection, FeedbackRecord, ImageQuery
@@ -24,11 +25,24 @@ _PAGE = 1000
 
 @dataclass(frozen=True)
 class StoredImage(ImageEntry):
-    """An image with the place of its file, which need not be there, and the file's hash, size and time when it was last looked at."""
+    """An image whose file can be found.
 
-    file: Path | None = field(default=None, compare=False)
+    Attributes:
+        locate: tells where its file lies, which need not be there; asking the file system for each image of millions would take long.
+        file_sha256, stamp: of its file, size and time, when it was last looked at.
+    """
+
+    locate: Callable[[], Path] | None = field(default=None, compare=False, repr=False)
     file_sha256: str | None = field(default=None, compare=False)
     stamp: tuple[int, float] = field(default=(-1, 0.0), compare=False)
+
+    @property
+    def file(self) -> Path | None:
+        """Where its file lies; ``None`` where it has none, or a link leads out of its folder."""
+        try:
+            return None if self.locate is None else self.locate()
+        except (NotFoundError, InvalidInputError):
+            return None
 
 
 class StoreDataset:
@@ -109,13 +123,9 @@ class StoreDataset:
 
     # -- collections
     def _image(self, image: CollectedImage, collection: Collection) -> StoredImage:
-        try:
-            file: Path | None = self._held.locate(image, collection)
-        except (NotFoundError, ValueError):
-            file = None
         return StoredImage(
             self._prefix[id(collection)] + image.key, image.prompt, image.path, None, image.sha256, image.width, image.height, image.model,
-            image.about, file, image.file_sha256, (image.size, image.modified),
+            image.about, partial(self._held.locate, image, collection), image.file_sha256, (image.size, image.modified),
         )  # fmt: skip
 
     def _of_collection(self, collection: Collection) -> Iterator[tuple[FeedbackEntry, tuple[ImageEntry, ...]]]:
@@ -156,7 +166,7 @@ class StoreDataset:
         return StoredImage(
             self._prefix[id(study)] + image, str(values.get("prompt", "")), f"{image}.png", None, image, int(values.get("width") or 0),
             int(values.get("height") or 0), str(study.model.get("sha256") or study.model.get("name") or ""), about,
-            self._blobs.image_path(image),
+            partial(self._blobs.image_path, image),
         )  # fmt: skip
 
     def _of_study(self, study: StudyRecord) -> Iterator[tuple[FeedbackEntry, tuple[ImageEntry, ...]]]:

@@ -97,8 +97,7 @@ def _named(store: CollectionStore, name: str) -> Collection | None:
 def _begin(store: CollectionStore, collection: Collection, fmt: Format, path: Path) -> tuple[Collection, int]:
     """Where to go on: at the position, if the files are those that it is about."""
     current = store.collection(collection.number)
-    options = {name: str(getattr(fmt, name, "")) for name in sorted(fmt.options)}
-    plain = {"path": str(path.absolute()), "stamp": _stamp(path), "options": options}
+    plain = {"path": str(path.absolute()), "stamp": _stamp(path), "options": dict(fmt.given)}
     if current.settings.get("reading") == plain:
         return current, current.position
     return store.change(current.number, settings={**current.settings, "reading": plain}, position=0), 0

@@ -115,7 +115,12 @@ class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
                 raise _no_collection(collection)
             if position is not None:
                 connection.execute(update(_collections).where(_collections.c.number == collection).values(position=position))
-            return Intake(connection, collection).add(images, feedback)
+            added = Intake(connection, collection).add(images, feedback)
+        if not self._db.is_sqlite:
+            # in a transaction of its own: it waits for others of its kind
+            with self._db.write() as connection:
+                _bulk.analyze(connection, collection, added.images + added.feedback)
+        return added
 
     # -- counts
     def tallies(self, collection: int | None = None) -> dict[str, int]:

@@ -41,7 +41,9 @@ def get(name: str, **options: str) -> Format:
     Raises:
         InvalidInputError: there is none of that name, or it has no such option.
     """
-    return find(name)(**_checked(name, options))
+    made = find(name)(**_checked(name, options))
+    made.given = dict(options)
+    return made
 
 
 def find(name: str) -> type[Format]:

@@ -156,6 +156,9 @@ class Format(ABC):
         reads, writes: what it can do.
         loses: what it cannot hold, in words, for the report and the documentation.
         options: name → what it means, of the keyword arguments of the constructor (all text).
+
+    Attributes:
+        given: the options that an instance was made with.
     """
 
     name: ClassVar[str]
@@ -164,6 +167,7 @@ class Format(ABC):
     writes: ClassVar[bool] = True
     loses: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Mapping[str, str]] = {}
+    given: Mapping[str, str] = {}
 
     def root(self, path: Path) -> Path:
         """The folder that image paths are relative to, and that nothing outside of is read: the data set's own folder."""

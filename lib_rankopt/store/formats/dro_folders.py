@@ -19,11 +19,11 @@ from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, Image
 from lib_rankopt.store.formats.image_folder import Head, head_of, relative_name, token_of
 from lib_rankopt.store.formats.labels import NO_COMPARISONS, Labels
 from lib_rankopt.store.formats.writing import read_image
-from lib_rankopt.store.image_prompts import caption_text
+from lib_rankopt.store.image_prompts import caption_text, file_beside
 
 CAPTION = "caption.txt"
 RATING = "rating"
-_MOST_TEXT = 1 << 20
+_SUFFIX = ".txt"
 _MOST_SCORES = 32
 _DIGITS = 5
 
@@ -78,7 +78,7 @@ class DroFolders(Format):
         if found.problem:
             raise InvalidInputError(found.problem)
         key = relative_name(f"{found.folder}/{found.name}")
-        head = head_of(files.inside(root, key))
+        head = head_of(files.inside_text(root, key))
         own = {name: cache[key] for name, cache in scores.items() if key in cache}
         about: dict[str, Any] = {"scores": own} if own else {}
         stem = found.name.rsplit(".", 1)[0]
@@ -143,15 +143,12 @@ def _walk(root: Path) -> Iterator[_Found]:
 def _caption(root: Path, folder: str) -> tuple[str, str]:
     """Return a folder's caption, and what is wrong with it."""
     try:
-        path = files.inside(root, f"{folder}/{CAPTION}")
-        if not path.is_file():
+        raw = file_beside(files.inside_text(root, f"{folder}/{CAPTION}"), _SUFFIX)
+        if raw is None:
             return "", f"there is no {CAPTION} beside the image"
-        with path.open("rb") as file:
-            return text.clean(caption_text(file.read(_MOST_TEXT), CAPTION)), ""
+        return text.clean(caption_text(raw, CAPTION)), ""
     except InvalidInputError as error:
         return "", str(error)
-    except OSError as error:
-        return "", f"{CAPTION} cannot be read ({error.strerror or error})"
 
 
 def _entry(key: str, prompt: str, head: Head, about: Mapping[str, Any]) -> ImageEntry:

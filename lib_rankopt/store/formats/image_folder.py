@@ -106,12 +106,11 @@ def image_entry(root: Path, name: str) -> tuple[ImageEntry, str]:
         InvalidInputError: no name that can be kept, a link that leads out of ``root``, no image, unreadable, far too large.
     """
     checked = relative_name(name)
-    path = files.inside(root, checked)
-    head = head_of(path)
+    head = head_of(files.inside_text(root, checked))
     trouble = ""
     texts = list(head.texts)
     try:
-        texts += captions_beside(_sibling(root, checked))
+        texts += captions_beside(_without_links(root, checked))
     except InvalidInputError as error:
         trouble = str(error)
     info = next((found for text in texts if (found := infotext.parse(text)).prompt or found.settings), infotext.Infotext(""))
@@ -145,7 +144,7 @@ class Head:
     texts: tuple[str, ...] = ()
 
 
-def head_of(path: Path) -> Head:
+def head_of(path: str) -> Head:
     """Read the head of an image's file.
 
     Raises:
@@ -154,7 +153,7 @@ def head_of(path: Path) -> Head:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        about = path.stat()
+        about = os.stat(path)  # noqa: PTH116
         if not stat.S_ISREG(about.st_mode):  # a pipe would let us wait for ever
             raise InvalidInputError("no file")
         with Image.open(path, formats=folders.KINDS) as opened:
@@ -174,14 +173,13 @@ def _reason(error: BaseException) -> str:
     return clean(str(getattr(error, "strerror", None) or error or type(error).__name__))[:200]
 
 
-def _sibling(root: Path, name: str) -> Path:
+def _without_links(root: Path, name: str) -> str:
     """Where captions are looked for: beside the name, not beside what it may link to; a caption that leads out is refused."""
-    path = root / name
+    stem = name.rsplit(".", 1)[0]
     for suffix in CAPTIONS:
-        caption = path.with_suffix(suffix)
-        if caption.is_symlink():
-            files.inside(root, os.path.relpath(caption, root).replace(os.sep, "/"))
-    return path
+        if os.path.islink(f"{root}/{stem}{suffix}"):  # noqa: PTH114
+            files.inside_text(root, stem + suffix)
+    return f"{root}/{name}"
 
 
 def _names(option: str, text: str) -> tuple[str, ...]:

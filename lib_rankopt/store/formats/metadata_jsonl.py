@@ -2,7 +2,8 @@
 
 An export is a folder with ``images/`` and one ``metadata.jsonl``. Every line names a file in ``file_name`` and has the same columns with
 the same types, so that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads it: one row for each line. ``kind`` tells the rows apart:
-``image`` for each image once, then ``ranking``, ``pair``, ``like`` and ``dislike``, whose ``file_name`` is (one of) the best.
+``image`` for each image once, then ``ranking``, ``pair``, ``like`` and ``dislike``, whose ``file_name`` is (one of) the best. (Versions of
+the loader before 3 give one row for each image instead, of the last line that names it.)
 ``python -m lib_rankopt train --data FOLDER`` reads it as it is.
 
 ===================  =================================================================================================
@@ -33,7 +34,7 @@ from typing import IO, Any, cast
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store.formats import files, folders, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, FeedbackKind, Format, ImageEntry, Row, WriteReport
-from lib_rankopt.store.formats.shapes import caption, ending, moment, plain
+from lib_rankopt.store.formats.shapes import Occurrences, caption, ending, moment, plain
 from lib_rankopt.store.formats.writing import GONE, read_image
 
 INDEX = "metadata.jsonl"
@@ -61,9 +62,9 @@ class MetadataJsonl(Format):
         return _index(path).stat().st_size
 
     def rows(self, path: Path, after: int = 0) -> Iterator[Row]:
-        index = _index(path)
-        lines = (line for line in text.json_lines(index) if line.done > after)
-        return ending((_row(line, f"{index.name}, line {line.number}") for line in lines), self.size(path))
+        index, seen = _index(path), Occurrences()
+        rows = (_row(line, f"{index.name}, line {line.number}", seen) for line in text.json_lines(index))
+        return (row for row in ending(rows, self.size(path)) if row.done > after)
 
     # -- writing
     def write(self, dataset: Dataset, path: Path, report: WriteReport) -> Iterator[int]:
@@ -136,7 +137,7 @@ def _index(path: Path) -> Path:
     return index
 
 
-def _row(line: text.Line, place: str) -> Row:
+def _row(line: text.Line, place: str, seen: Occurrences) -> Row:
     if line.problem:
         return Row(line.done, place, problem=line.problem)
     try:
@@ -147,7 +148,7 @@ def _row(line: text.Line, place: str) -> Row:
             value = {**value, "about": _about(value["about"])}
             images, said = _ours(value)
         else:
-            images, said = _strangers(value, f"line-{line.number}")
+            images, said = _strangers(value, seen)
         return Row(line.done, place, images, said)
     except InvalidInputError as error:
         return Row(line.done, place, problem=str(error))
@@ -191,7 +192,7 @@ def _ours(row: Mapping[str, Any]) -> _Found:
     return images, (_in_order_shown(said, row.get("shown")),)
 
 
-def _strangers(row: dict[str, Any], token: str) -> _Found:
+def _strangers(row: dict[str, Any], seen: Occurrences) -> _Found:
     column = next((name for name in _CAPTIONS if isinstance(row.get(name), str)), "")
     prompt = row.pop(column, "")
     kind: str | None = None
@@ -209,7 +210,10 @@ def _strangers(row: dict[str, Any], token: str) -> _Found:
     entries = tuple(ImageEntry(name, prompt, name, about={} if kind else row) for tier in tiers for name in tier)
     rater = text.word(row, "rater") if kind else ""
     more = {"rater": rater, "about": {key: value for key, value in row.items() if key != "rater" and value is not None}}
-    return entries, (_answer(kind, tiers, token, more),) if kind else ()
+    if kind is None:
+        return entries, ()
+    token = seen.token(kind, prompt, rater, folders.dumped(tiers))
+    return entries, (_answer(kind, tiers, token, {**more, "prompt": prompt}),)
 
 
 def _label(value: Any) -> str:

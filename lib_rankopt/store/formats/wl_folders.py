@@ -21,7 +21,7 @@ from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, Image
 from lib_rankopt.store.formats.image_folder import image_entry, token_of
 from lib_rankopt.store.formats.text import clean
 from lib_rankopt.store.formats.writing import GONE, NO_LABELS, NO_TIES, read_image
-from lib_rankopt.store.image_prompts import CAPTIONS
+from lib_rankopt.store.image_prompts import CAPTIONS, file_beside
 
 _SIDES = (("w", "l"), ("win", "lose"))
 _REPEATED = re.compile(r"(\d{1,6})_(.*)", re.DOTALL)
@@ -205,7 +205,7 @@ def _pair(root: Path, place: _Place, stem: str, names: tuple[list[str], list[str
 
 def _has_caption(root: Path, entry: ImageEntry) -> bool:
     """Whether there is a caption, and be it an empty one."""
-    return any((root / entry.key).with_suffix(suffix).is_file() for suffix in CAPTIONS)
+    return any(file_beside(f"{root}/{entry.key}", suffix) is not None for suffix in CAPTIONS)
 
 
 def _odd(place: _Place, stem: str, names: tuple[list[str], list[str]]) -> str:

@@ -81,5 +81,6 @@ class Chooser:
                 self._pictures.etag(image)
             except RankOptError:
                 self._banned.add(image)
-                self._store.note_files([FileFacts(image, "gone", size=known[image].size, modified=known[image].modified)])
+                if known[image].path is not None:  # others were never here
+                    self._store.note_files([FileFacts(image, "gone", size=known[image].size, modified=known[image].modified)])
         return self._banned.isdisjoint(images)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Container
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError, RankOptError
-from lib_rankopt.store.collected.derive import net_labels
+from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS, net_labels
 from lib_rankopt.store.collected.records import COMPARISONS, LABEL_KINDS, Collection, FeedbackDraft, FeedbackRecord, Rating
 from lib_rankopt.store.records import new_id
 from lib_rankopt.studies.data import beliefs
@@ -53,9 +53,19 @@ class Comparing:
 
     Args:
         seed: of what is drawn (order on screen, choice between equals, repeats); ``None`` for another one at each start.
+        weights: gives how much labels count that were concluded, by source, where all ratings are made again.
     """
 
-    def __init__(self, store: CollectionStore, held: HeldFiles, pictures: Pictures, jobs: Jobs, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        store: CollectionStore,
+        held: HeldFiles,
+        pictures: Pictures,
+        jobs: Jobs,
+        seed: int | None = None,
+        weights: Callable[[], Mapping[str, float]] = lambda: IMPLICIT_WEIGHTS,
+    ) -> None:
+        self._weights = weights
         self._store, self._held, self._pictures, self._jobs = store, held, pictures, jobs
         self._memory = Memory()
         self._progress = Progress(store)
@@ -252,7 +262,7 @@ class Comparing:
             self._keep(collection, {"agreement": agreed, "fitted": tally})
             self._progress.forget(collection)
 
-        return refit(self._store, collection, finish)
+        return refit(self._store, collection, finish, self._weights())
 
     def _catch_up(self, collection: int, fitted: dict[int, Rating], last: int) -> None:
         """Add what was said while the fit went on."""

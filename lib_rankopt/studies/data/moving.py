@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store import formats
 from lib_rankopt.store.collected.dataset import StoreDataset
+from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS
 from lib_rankopt.store.collected.files import HeldFiles, LookReport, look
 from lib_rankopt.store.collected.intake import IntakeReport, open_collection, take_in
 from lib_rankopt.store.collected.records import Collection
@@ -27,10 +29,17 @@ _READ_TO_END = "read_to_end"
 
 
 class Moving:
-    """Imports, exports and looks at files, in the background. Thread-safe."""
+    """Imports and exports in the background. Thread-safe.
 
-    def __init__(self, store: Store, blobs: BlobStore, held: HeldFiles, jobs: Jobs) -> None:
-        self._store, self._blobs, self._held, self._jobs = store, blobs, held, jobs
+    Args:
+        weights: gives how much labels count that were concluded, by source.
+    """
+
+    def __init__(
+        self, store: Store, blobs: BlobStore, held: HeldFiles, jobs: Jobs,
+        weights: Callable[[], Mapping[str, float]] = lambda: IMPLICIT_WEIGHTS,
+    ) -> None:  # fmt: skip
+        self._store, self._blobs, self._held, self._jobs, self._weights = store, blobs, held, jobs, weights
 
     def start_import(
         self, format: str, path: Path, name: str = "", options: Mapping[str, str] | None = None, look: bool = True
@@ -50,6 +59,16 @@ class Moving:
             return import_steps(self._store.collected, self._held, fmt, path, collection, look)
 
         return self._jobs.start("import", f"Importing {path.name}", work, collection.number)
+
+    def start_look(self, collection: int) -> JobView:
+        """Look at the files of a collection: hashes and sizes of the new ones, and which are gone, changed or have moved.
+
+        Raises:
+            NotFoundError: there is no such collection.
+        """
+        found = self._store.collected.collection(collection)
+        work = partial(look_steps, self._store.collected, self._held, found)
+        return self._jobs.start("look", f"Looking at the files of {found.name}", work, found.number)
 
     def start_export(
         self, format: str, sources: Sequence[str], path: Path, options: Mapping[str, str] | None = None
@@ -71,18 +90,10 @@ class Moving:
 
         return self._jobs.start("export", f"Exporting to {path.name}", work)
 
-    def start_look(self, collection: int, search: Sequence[Path] = ()) -> JobView:
-        """Look at a collection's files; see :func:`~lib_rankopt.store.collected.files.look`."""
-        found = self._store.collected.collection(collection)
-
-        def work() -> Iterator[Step]:
-            return look_steps(self._store.collected, self._held, found, search)
-
-        return self._jobs.start("look", f"Looking at {found.name}", work, found.number)
-
     def dataset(self, sources: Sources) -> StoreDataset:
         """What the store holds of these, for writers."""
-        return StoreDataset(self._store, self._blobs, self._held, sources.collections, sources.studies)
+        weights = self._weights()
+        return StoreDataset(self._store, self._blobs, self._held, sources.collections, sources.studies, weights=weights)
 
 
 def chosen_format(name: str, path: Path, options: Mapping[str, str]) -> Format:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from lib_rankopt.evaluation.preferences import Builder, agreement, fit
-from lib_rankopt.store.collected.derive import net_labels
+from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS, net_labels
 from lib_rankopt.store.collected.records import COMPARISONS, FeedbackRecord, Rating
 from lib_rankopt.studies.data import beliefs
 from lib_rankopt.studies.data.comparing_views import agreement_values
@@ -35,13 +35,19 @@ class _Reading:
     last: int = 0
 
 
-def refit(store: CollectionStore, collection: int, finish: Callable[[dict[int, Rating], int, dict[str, Any]], None]) -> Iterator[Step]:
+def refit(
+    store: CollectionStore,
+    collection: int,
+    finish: Callable[[dict[int, Rating], int, dict[str, Any]], None],
+    weights: Mapping[str, float] = IMPLICIT_WEIGHTS,
+) -> Iterator[Step]:
     """Fit the strengths of all images, and keep them.
 
     Repeated comparisons count for the agreement alone. Labels count against an average image, concluded ones by their weight.
 
     Args:
         finish: called with the new ratings, the number of the last event in them, and the agreement as plain values, once they are kept.
+        weights: of labels that were concluded, by source.
 
     Yields:
         a step for each page of feedback.
@@ -51,11 +57,13 @@ def refit(store: CollectionStore, collection: int, finish: Callable[[dict[int, R
     total = sum(number for name, number in store.tallies(collection).items() if name.startswith("kind:"))
     done = 0
     while page := store.feedback(collection, reading.last, _PAGE, standing=True):
-        _read(store, page, reading)
+        _read(store, page, reading, weights)
         done += len(page)
         yield Step(done, max(total, done), "answers")
-    fitted = fit(reading.builder.finish(len(reading.places)), prior_sd=beliefs.PRIOR.sd)
-    values = zip(reading.places, fitted.mean.tolist(), fitted.sd.tolist(), fitted.games.tolist(), strict=True)
+    comparisons = reading.builder.finish(len(reading.places))
+    fitted = fit(comparisons, prior_sd=beliefs.PRIOR.sd)
+    games = comparisons.games - comparisons.likes - comparisons.dislikes
+    values = zip(reading.places, fitted.mean.tolist(), fitted.sd.tolist(), games.tolist(), strict=True)
     ratings = [Rating(image, mean, sd, round(games)) for image, mean, sd, games in values]
     yield Step(done, max(total, done), "answers")
     for start in range(0, len(ratings), _PAGE):
@@ -77,10 +85,10 @@ def _places(store: CollectionStore, collection: int) -> dict[int, int]:
     return found
 
 
-def _read(store: CollectionStore, page: list[FeedbackRecord], reading: _Reading) -> None:
+def _read(store: CollectionStore, page: list[FeedbackRecord], reading: _Reading, weights: Mapping[str, float]) -> None:
     reading.last = page[-1].number
     labelled = list(dict.fromkeys(event.images[0] for event in page if event.kind in ("like", "dislike")))
-    net = net_labels(store.feedback_of(labelled)) if labelled else {}
+    net = net_labels(store.feedback_of(labelled), weights) if labelled else {}
     values = {label.events[-1]: label.value for labels in net.values() for label in labels}
     for event in page:
         places = [reading.places.get(image, -1) for image in event.images]

@@ -29,7 +29,7 @@ class Data:
         store: collections, their images and feedback.
         jobs: what runs in the background.
         pictures: the images' files. gallery: what is said of images in the host's own gallery.
-        moving: imports, exports, looks at files.
+        moving: imports and exports.
         comparing: images ranked a few at a time.
         browsing: what is there, and corrections. duplicates: what is there twice. reach: what objectives would get.
 
@@ -43,11 +43,11 @@ class Data:
         self.store = store.collected
         held = HeldFiles(data_dir)
         self.jobs = Jobs()
-        self.moving = Moving(store, blobs, held, self.jobs)
+        self.moving = Moving(store, blobs, held, self.jobs, weights)
         self.pictures = Pictures(store.collected, held.root)
         self.gallery = Gallery(store.collected, held)
         self.note, self.label_of = self.gallery.note, self.gallery.label_of
-        self.comparing = Comparing(store.collected, held, self.pictures, self.jobs)
+        self.comparing = Comparing(store.collected, held, self.pictures, self.jobs, weights=weights)
         self.browsing = Browsing(store, held, self.jobs, weights)
         self.duplicates = DuplicateFinder(store.collected, self.browsing)
         self.reach = Reach(store, blobs, self.browsing)

@@ -104,17 +104,18 @@ def _training_image(entry: ImageEntry) -> TrainingImage:
     Raises:
         NotFoundError: there is no file. StoreError: it cannot be read, or holds another image than the feedback is about.
     """
-    if not isinstance(entry, StoredImage) or entry.file is None:
+    file = entry.file if isinstance(entry, StoredImage) else None
+    if not isinstance(entry, StoredImage) or file is None:
         raise NotFoundError(f"{entry.key}: there is no file of this image, only its name.")
     model = entry.model or None
     if entry.sha256 and entry.width and entry.stamp[0] >= 0:
         try:
-            about = entry.file.stat()
+            about = file.stat()
         except OSError as error:
-            raise NotFoundError(f"{entry.file}: there is no such image") from error
+            raise NotFoundError(f"{file}: there is no such image") from error
         if (about.st_size, round(about.st_mtime, 3)) == entry.stamp:
-            return TrainingImage(entry.sha256, entry.file, entry.width, entry.height, model)
-    content, _, width, height = pixels_of(read_file(entry.file), entry.file)
+            return TrainingImage(entry.sha256, file, entry.width, entry.height, model)
+    content, _, width, height = pixels_of(read_file(file), file)
     if entry.sha256 not in (None, content):
-        raise StoreError(f"{entry.file} holds another image than the one that the feedback is about.")
-    return TrainingImage(content, entry.file, width, height, model)
+        raise StoreError(f"{file} holds another image than the one that the feedback is about.")
+    return TrainingImage(content, file, width, height, model)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import NotFoundError
+from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS
 from lib_rankopt.store.collected.files import HeldFiles
 from lib_rankopt.store.collected.records import Collection
 from lib_rankopt.store.find import chosen
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 OpenStore = Callable[[], "AbstractContextManager[tuple[Store, BlobStore]]"]
 
 
-def gather(data: Sequence[str], open_store: OpenStore) -> Feedback:
+def gather(data: Sequence[str], open_store: OpenStore, weights: Mapping[str, float] | None = None) -> Feedback:
     """Read all of it.
 
     Args:
         data: paths, and ids or names of studies and collections; none for all studies.
         open_store: is asked for the store only where it is wanted.
+        weights: how much labels count that were concluded from an action, by source; the usual ones where ``None`` or empty.
 
     Raises:
         InvalidInputError, NotFoundError: which of the data cannot be read. StoreError: the store cannot be.
@@ -39,7 +41,7 @@ def gather(data: Sequence[str], open_store: OpenStore) -> Feedback:
     found = [files.read(path) for path in paths]
     if names or not paths:
         with open_store() as (store, blobs):
-            found += _from_store(store, blobs, names)
+            found += _from_store(store, blobs, names, weights or IMPLICIT_WEIGHTS)
     return Feedback(
         tuple(one for part in found for one in part.rankings),
         tuple(one for part in found for one in part.labels),
@@ -47,7 +49,7 @@ def gather(data: Sequence[str], open_store: OpenStore) -> Feedback:
     )
 
 
-def _from_store(store: Store, blobs: BlobStore, names: Sequence[str]) -> list[Feedback]:
+def _from_store(store: Store, blobs: BlobStore, names: Sequence[str], weights: Mapping[str, float]) -> list[Feedback]:
     studies = store.studies()
     if not names:
         return [from_store.read(store, blobs, [study.id for study in studies])]
@@ -56,7 +58,7 @@ def _from_store(store: Store, blobs: BlobStore, names: Sequence[str]) -> list[Fe
     collections = [one for one in named if isinstance(one, Collection)]
     own = [one.id for one in named if not isinstance(one, Collection)]
     found = [from_store.read(store, blobs, own)] if own else []
-    return [*found, from_collections.read(store, blobs, HeldFiles(blobs.root), collections)] if collections else found
+    return [*found, from_collections.read(store, blobs, HeldFiles(blobs.root), collections, weights)] if collections else found
 
 
 def _is_path(name: str) -> bool:

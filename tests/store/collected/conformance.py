@@ -146,9 +146,14 @@ class CollectionConformance:
             collected.append(collection, pair(*about[:2]))
             collected.append(collection, ranking(*about[:3]))
             collected.seed_ratings(collection)
-        kept = (collected.tallies(second), collected.feedback(second), model.all_images(collected, second), collected.ratings(second))
+
+        def of_the_other() -> tuple[object, ...]:
+            reads = (collected.tallies, collected.feedback, collected.ratings)
+            return (*(read(second) for read in reads), model.all_images(collected, second))
+
+        kept = of_the_other()
         assert collected.delete(first) == set()
-        assert (collected.tallies(second), collected.feedback(second), model.all_images(collected, second), collected.ratings(second)) == kept
+        assert of_the_other() == kept
         assert collected.tallies() == kept[0]
         assert collected.images_by_number(numbers) == {} == collected.ratings_of(numbers)
         assert collected.feedback_of(numbers) == [] == collected.feedback(first)
@@ -181,8 +186,9 @@ class CollectionConformance:
     def test_image_comes_back_as_it_went_in(self, collected: CollectionStore) -> None:
         number = collected.create(Collection("a")).number
         draft = ImageDraft(
-            ODD, ODD * 3, "folder/Fuchs 🦊.png", True, H1, H2, 2**31 - 1, 768, 2**40, 1_700_000_000.125, ODD, {"seed": 2**70, "n": [ODD]}, "here"
-        )
+            ODD, ODD * 3, "folder/Fuchs 🦊.png", True, H1, H2, 2**31 - 1, 768, 2**40, 1_700_000_000.125, ODD,
+            {"seed": 2**70, "n": [ODD]}, "here",
+        )  # fmt: skip
         assert collected.add(number, [draft], position=17) == Added(1, 0, 0, 0)
         made = collected.images_by_key(number, [ODD, "nothing"])
         assert list(made) == [ODD]
@@ -207,7 +213,8 @@ class CollectionConformance:
         added = collected.add(number, images, [label("like", "a"), label("like", "a"), label("dislike", "b")])
         assert added == Added(2, 2, 0, 1)
         found = collected.images_by_key(number, ["a", "b"])
-        assert (found["a"].prompt, found["a"].model, found["a"].path, found["a"].width, found["a"].state) == ("first", "m", "a.png", 5, "here")
+        first = found["a"]
+        assert (first.prompt, first.model, first.path, first.width, first.state) == ("first", "m", "a.png", 5, "here")
         assert found["a"].number < found["b"].number
         assert collected.tallies(number) == model.recount(collected, number)
 
@@ -245,8 +252,9 @@ class CollectionConformance:
     @pytest.mark.parametrize(
         "draft",
         [
-            image(""), image("\0"), image("k" * 1001), image("🦊" * 300), image("a", width=-1), image("a", height=2**31), image("a", size=2**63),
-            image("a", size=-2), image("a", modified=float("nan")), image("a", modified=float("inf")), image("a", path="a\0b"),
+            image(""), image("\0"), image("k" * 1001), image("🦊" * 300), image("a", width=-1), image("a", height=2**31),
+            image("a", size=2**63), image("a", size=-2),
+            image("a", modified=float("nan")), image("a", modified=float("inf")), image("a", path="a\0b"),
             image("a", path="\udcff.png"), image("a", sha256="x" * 65), image("a", file_sha256="\0"), image("a", state="lost"),
             image("a", about={"a": object()}), image("a", about={1: 1, "a": 2}), image("a", width=10**30),
         ],
@@ -260,10 +268,12 @@ class CollectionConformance:
     @pytest.mark.parametrize(
         "draft",
         [
-            FeedbackDraft("like", ("i0", "i1"), ((0,), (1,))), FeedbackDraft("pair", ("i0",), ((0,),)), FeedbackDraft("ranking", ("i0",), ((0,),)),
+            FeedbackDraft("like", ("i0", "i1"), ((0,), (1,))), FeedbackDraft("pair", ("i0",), ((0,),)),
+            FeedbackDraft("ranking", ("i0",), ((0,),)),
             FeedbackDraft("pair", ("i0", "i0"), ((0,), (1,))), FeedbackDraft("pair", ("i0", "i1"), ((0,),)), FeedbackDraft("like", ("i0",)),
             FeedbackDraft("pair", ("i0", "i1"), ((0,), (2,))), FeedbackDraft("pair", ("i0", "i1"), ((0,), (), (1,))),
-            FeedbackDraft("ranking", ("i0", "i1"), ((0, 0), (1,))), FeedbackDraft("skip", ("i0",), ((0,),)), FeedbackDraft("hug", ("i0",), ((0,),)),
+            FeedbackDraft("ranking", ("i0", "i1"), ((0, 0), (1,))), FeedbackDraft("skip", ("i0",), ((0,),)),
+            FeedbackDraft("hug", ("i0",), ((0,),)),
             FeedbackDraft("like", ("i0",), ((0,),), retracts=1), FeedbackDraft("like", ("i0",), ((0,),), latency_ms=2**63),
             FeedbackDraft("retraction", retracts=1), FeedbackDraft("retraction"), FeedbackDraft("pair", ("i0", "i0\0"), ((0,), (1,))),
             FeedbackDraft("like", ("i0",), ((0,),), about={"a": {1}}),
@@ -315,9 +325,11 @@ class CollectionConformance:
     def test_times_come_back_in_utc(self, collected: CollectionStore) -> None:
         number, _ = filled(collected)
         times = {
-            "2024-02-29T12:00:00.123456+02:00": "2024-02-29T10:00:00.123456+00:00", "1969-01-01": "1969-01-01T00:00:00.000000+00:00",
-            "0001-01-01T00:00:00+14:00": "0001-01-01T00:00:00.000000+00:00", "9999-12-31T23:59:59.999999-14:00": "9999-12-31T23:59:59.999999+00:00",
-        }  # fmt: skip
+            "2024-02-29T12:00:00.123456+02:00": "2024-02-29T10:00:00.123456+00:00",
+            "1969-01-01": "1969-01-01T00:00:00.000000+00:00",
+            "0001-01-01T00:00:00+14:00": "0001-01-01T00:00:00.000000+00:00",
+            "9999-12-31T23:59:59.999999-14:00": "9999-12-31T23:59:59.999999+00:00",
+        }
         collected.add(number, [], [label("like", "i0", token=time, created_at=time) for time in (*times, "yesterday", "")])
         found = [one.created_at for one in collected.feedback(number)]
         assert found[:4] == list(times.values())
@@ -438,16 +450,14 @@ class CollectionConformance:
             assert collected.tallies(at) == model.recount(collected, at)
 
     def test_pages_have_no_gaps_and_no_repeats(self, collected: CollectionStore) -> None:
-        collection, images = filled(collected, 1500)
-        for query in (ImageQuery(collection, limit=7), ImageQuery(limit=400), ImageQuery(collection, label="unrated", limit=3)):
+        collection, _ = filled(collected, 1030)
+        first = min(collected.images_by_key(collection, [f"i{at}" for at in range(1030)]).values(), key=lambda one: one.number).number
+        for query in (ImageQuery(collection, limit=103), ImageQuery(limit=400), ImageQuery(collection, label="unrated", limit=350)):
             seen: list[int] = []
             while page := collected.page(replace(query, after=seen[-1] if seen else 0)):
                 assert len(page) <= query.limit
                 seen += [one.number for one in page]
-                if len(seen) > 200 and query.limit < 10:
-                    break
-            assert seen == [one.number for one in [*images, *model.all_images(collected, collection)][: len(seen)]] or query.limit == 400
-            assert seen == sorted(set(seen))
+            assert seen == list(range(first, first + 1030))
         assert len(collected.page(ImageQuery(limit=10**9))) == 1000
 
     def test_text_is_found_in_any_case(self, collected: CollectionStore) -> None:
@@ -483,10 +493,13 @@ class CollectionConformance:
         collection, images = filled(collected)
         a, b, c, d = (one.number for one in images[:4])
         drafts = [
-            label("like", a), label("dislike", b), label("unlike", a), pair(a, b), pair(b, a), FeedbackDraft("pair", (a, b), ((1,), (0,)), "other"),
+            label("like", a), label("dislike", b), label("unlike", a), pair(a, b), pair(b, a),
+            FeedbackDraft("pair", (a, b), ((1,), (0,)), "other"),
             FeedbackDraft("pair", (b, a), ((0, 1),), "tie"), ranking(c, a, b), ranking(d, b, a, c, tiers=((2,), (3, 0), (1,))),
             ranking(d, c, tiers=((0, 1),)), ranking(d, c, tiers=((1,), (0,)), token="worse first"),
-            FeedbackDraft("skip", (), (), "s0"), FeedbackDraft("skip", (a,), (), "s1"), FeedbackDraft("skip", (b, a), (), "s2"), FeedbackDraft("skip", (c, b, a), (), "s3"),
+            FeedbackDraft("skip", (), (), "s0"), FeedbackDraft("skip", (a,), (), "s1"),
+            FeedbackDraft("skip", (b, a), (), "s2"),
+            FeedbackDraft("skip", (c, b, a), (), "s3"),
         ]  # fmt: skip
         full = {"prompt": ODD, "rater": "Zoë 🦊", "source": "saved", "latency_ms": 2**40, "about": {"n": [1.5, None, ODD]}}
         drafts += [replace(one, token=f"full {one.token}", created_at="2024-01-02T03:04:05.678901+00:00", **full) for one in drafts]
@@ -512,14 +525,14 @@ class CollectionConformance:
         assert found == [(("i3", "i0", "i2"), ((1,), (2, 0))), (("i5", "i4"), ((1,), (0,)))]
 
     def test_long_rankings(self, collected: CollectionStore) -> None:
-        collection, _ = filled(collected, 1200)
-        numbers = tuple(one.number for one in model.all_images(collected, collection))
+        collection, images = filled(collected, 700)
+        numbers = tuple(one.number for one in images)
         written = collected.append(collection, ranking(*numbers, token="long"))
-        assert collected.feedback_of([numbers[777]]) == [written]
+        assert collected.feedback_of([numbers[555]]) == [written]
         assert "unrated" not in collected.tallies(collection)
         collected.append(collection, FeedbackDraft("retraction", token="back", retracts=written.number))
         assert collected.tallies(collection) == model.recount(collected, collection)
-        assert collected.tallies(collection)["unrated"] == 1200
+        assert collected.tallies(collection)["unrated"] == 700
 
     def test_a_token_is_used_once(self, collected: CollectionStore) -> None:
         collection, images = filled(collected)
@@ -625,7 +638,7 @@ class CollectionConformance:
     def test_tallies_and_pages_agree_with_counting_everything(self, collected: CollectionStore, seed: int) -> None:
         pick = random.Random(seed)
         numbers = [collected.create(Collection(f"c{at}")).number for at in range(2)]
-        for step in range(60):
+        for step in range(40):
             collection = pick.choice(numbers)
             _something(collected, collection, pick, step)
             if step % 20 == 19:
@@ -643,7 +656,7 @@ class CollectionConformance:
             "prompt": ["", "FOX", "fox 3", "x"], "prompt_number": [None, *itertools.islice(prompts, 2)], "state": [None, "gone", "removed"],
         }  # fmt: skip
         queries = [ImageQuery(**dict(zip(conditions, values, strict=True))) for values in itertools.product(*conditions.values())]
-        for query in pick.sample(queries, 250):
+        for query in pick.sample(queries, 100):
             wanted = [one for one in every if model.fits(one, query, said, prompts)]
             assert collected.page(replace(query, limit=1000)) == wanted, query
             if wanted:
@@ -677,7 +690,8 @@ class CollectionConformance:
         collected.put_ratings(other, [Rating(theirs[1].number, 5.0)])
         assert [one.image for one in collected.ratings(other)] == [theirs[1].number]
         assert collected.seed_ratings(other) == 5
-        for bad in (Rating(numbers[0], float("nan")), Rating(numbers[0], 0.0, float("inf")), Rating(numbers[0], games=-1), Rating(1, sd=-1.0)):
+        one = numbers[0]
+        for bad in (Rating(one, float("nan")), Rating(one, 0.0, float("inf")), Rating(one, games=-1), Rating(one, sd=-1.0)):
             with pytest.raises(InvalidInputError):
                 collected.put_ratings(collection, [bad])
 
@@ -706,7 +720,9 @@ def _something(store: CollectionStore, collection: int, pick: random.Random, ste
     action = pick.randrange(9) if len(some) == 3 else 0
     if action == 0:
         keys = [f"k{pick.randrange(60)}" for _ in range(8)]
-        drafts = [ImageDraft(k, f"a fox {pick.randrange(6)}", pick.choice([None, "p.png"]), model=f"m{pick.randrange(3) or ''}") for k in keys]
+        drafts = [
+            ImageDraft(key, f"a fox {pick.randrange(6)}", pick.choice([None, "p.png"]), model=pick.choice(["", "m1", "m2"])) for key in keys
+        ]
         said = [label(kind, keys[0], token=f"{step}", rater=rater, source=source)]
         said += [pair(keys[1], keys[2], token=f"{step} pair")] if keys[1] != keys[2] else []
         said += [ranking(*dict.fromkeys(keys[3:6]), token=f"{step} ranking", rater=rater)] if len(set(keys[3:6])) > 1 else []

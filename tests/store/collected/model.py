@@ -17,7 +17,7 @@ def all_images(store: CollectionStore, collection: int) -> list[CollectedImage]:
     found: list[CollectedImage] = []
     for state in (None, "removed"):
         after = 0
-        while page := store.page(ImageQuery(collection, state=state, after=after, limit=7)):  # type: ignore[arg-type]
+        while page := store.page(ImageQuery(collection, state=state, after=after, limit=50)):  # type: ignore[arg-type]
             found += page
             after = page[-1].number
     return sorted(found, key=lambda image: image.number)

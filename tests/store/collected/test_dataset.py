@@ -74,7 +74,8 @@ def test_of_labels_the_last_word_counts_and_what_was_said_wins(store: Store, tmp
         said("like", 2, source="saved"),
         said("like", 3), said("unlike", 3),
     )  # fmt: skip
-    found = [(entry.kind, entry.images[0], entry.source, entry.about.get("weight")) for entry, _ in dataset(store, tmp_path, made).feedback()]
+    every = dataset(store, tmp_path, made).feedback()
+    found = [(entry.kind, entry.images[0], entry.source, entry.about.get("weight")) for entry, _ in every]
     assert found == [("dislike", "0.png", "", None), ("dislike", "1.png", "", None), ("like", "2.png", "saved", 0.5)]
 
 
@@ -145,8 +146,9 @@ def test_training_reads_a_collection_by_name_beside_studies(store: Store, tmp_pa
     blobs = BlobStore(tmp_path / "data")
     a_study(store, blobs)
     collected(
-        store, tmp_path, said("pair", 0, 1), said("pair", 0, 7), said("ranking", 4, 5, 6, tiers=((2,), (0, 1))), said("like", 2, source="saved")
-    )
+        store, tmp_path,
+        said("pair", 0, 1), said("pair", 0, 7), said("ranking", 4, 5, 6, tiers=((2,), (0, 1))), said("like", 2, source="saved"),
+    )  # fmt: skip
 
     class Opened:
         def __enter__(self) -> tuple[Store, BlobStore]:

@@ -64,7 +64,7 @@ def test_what_files_say_of_themselves(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     Image.new("RGB", (9, 7)).save(tmp_path / "sub" / "a.png", pnginfo=texts)
     exif = Image.Exif()
-    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + INFOTEXT.encode("utf-16-be")
+    exif[0x8769] = {0x9286: b"UNICODE\0" + INFOTEXT.encode("utf-16-be")}
     Image.new("RGB", (9, 7)).save(tmp_path / "b.jpg", exif=exif.tobytes())
     put(tmp_path / "c.png").with_suffix(".caption").write_text("a cat\n", encoding="utf-8")
     put(tmp_path / "d.png")

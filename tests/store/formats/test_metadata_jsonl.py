@@ -57,9 +57,21 @@ def test_lines_of_strangers(tmp_path: Path) -> None:
     assert not [row.problem for row in rows if row.problem]
     assert rows[0].images == (ImageEntry("a.png", "a fox", "a.png", about={"score": 3}),)
     assert rows[1].images[0].prompt == "a cat"
-    assert rows[2].feedback == (FeedbackEntry("pair", ("a.png", "b.png"), ((0,), (1,)), "line-3", about={"why": "light"}),)
+    token = rows[2].feedback[0].token
+    assert rows[2].feedback == (FeedbackEntry("pair", ("a.png", "b.png"), ((0,), (1,)), token, "p", about={"why": "light"}),)
     assert rows[3].feedback[0].kind == "dislike"
-    assert rows[4].feedback == (FeedbackEntry("ranking", ("a.png", "b.png", "c.png"), ((0, 1), (2,)), "line-5", rater="Zoë"),)
+    token = rows[4].feedback[0].token
+    assert rows[4].feedback == (FeedbackEntry("ranking", ("a.png", "b.png", "c.png"), ((0, 1), (2,)), token, "p", rater="Zoë"),)
+
+
+def test_lines_keep_their_identity_when_others_come_before_them(tmp_path: Path) -> None:
+    def tokens(*rows: object) -> list[str]:
+        return [answer.token for row in read(tmp_path, *rows) for answer in row.feedback]
+
+    pair, like = {"win": "a.png", "lose": "b.png", "prompt": "p"}, {"image": "a.png", "label": 1, "prompt": "p"}
+    before = tokens(pair, like, pair)
+    assert len(set(before)) == 3
+    assert tokens({"file_name": "c.png"}, {**pair, "prompt": "q"}, pair, like, pair)[1:] == before
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
@@ -368,6 +369,8 @@ def test_the_fit_of_all_answers_is_what_the_fit_gives(bench: Bench, folder: Path
     found = bench.ratings(number)
     assert [found[one][0] for one in sorted(found)] == pytest.approx(expected.mean.tolist(), abs=1e-9)
     assert [found[one][1] for one in sorted(found)] == pytest.approx(expected.sd.tolist(), abs=1e-9)
+    counted = Counter(one for event in bench.collected.feedback(number, standing=True) for one in event.images if event.kind == "ranking")
+    assert {one: found[one][2] for one in found} == {one: counted[one] for one in found}  # labels are no comparisons
     assert bench.comparing.view(number).fitted
     rank(bench, number, 1)
     assert not bench.comparing.view(number).fitted

@@ -14,7 +14,8 @@ from lib_rankopt.store.collected.records import CollectedImage, ImageQuery
 from lib_rankopt.studies.data.gallery import GALLERY, Gallery
 from tests.store.collected.pictures import png
 
-PARAMETERS = "a fox <lora:x:1>\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 32x32, Model hash: abc, Model: m"
+SETTINGS = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 32x32, Model hash: abc, Model: m"
+PARAMETERS = f"a fox <lora:x:1>\nNegative prompt: blurry\n{SETTINGS}"
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_a_folder_that_has_grown_is_read_whole(store: Store, held: HeldFiles, tm
     assert last.outcome["look"] == {"here": 5, "gone": 0, "changed": 0, "found": 0, "skipped": 4, "problems": []}
 
 
-def test_jobs_import_and_export(mover: Moving, store: Store, tmp_path: Path) -> None:
+def test_jobs_import_and_export(mover: Moving, store: Store, held: HeldFiles, tmp_path: Path) -> None:
     path = folder_of(tmp_path)
     view = mover.start_import("auto", path, "mine")
     assert view.collection == store.collected.collections()[0].number
@@ -99,8 +99,8 @@ def test_jobs_import_and_export(mover: Moving, store: Store, tmp_path: Path) -> 
     assert (out.state, out.outcome["images"], out.done) == ("done", 4, out.total)
     assert (tmp_path / "out" / "metadata.jsonl").is_file()
     (path / "0.png").unlink()
-    looked = mover.jobs.wait(mover.start_look(done.collection).id, 30)
-    assert (looked.outcome["here"], looked.outcome["gone"]) == (3, 1)
+    looked = list(moving.look_steps(store.collected, held, store.collected.collections()[0]))[-1].outcome
+    assert (looked["here"], looked["gone"]) == (3, 1)
 
 
 def test_what_cannot_be_is_said_before_the_job(mover: Moving, long: Path, tmp_path: Path) -> None:
