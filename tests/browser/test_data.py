@@ -214,7 +214,7 @@ def test_renaming_and_deleting(home: Any, images: list[int], tmp_path: Path) -> 
     home.press("Enter")  # keeps it
     page.click('[aria-label="Delete: Red foxes"]')
     page.click('.ro-dialog .ro-danger')
-    home.wait_text("Nothing here yet")
+    page.wait_for_selector(".ro-data-overview .ro-welcome:not([hidden])")
     assert home.api("data/overview")["sources"] == []
     assert len(list((tmp_path / "foxes").iterdir())) == COUNT
     home.press("Escape")
