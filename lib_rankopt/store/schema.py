@@ -243,8 +243,8 @@ Index("collected_feedback_by_number", _c.collection, _c.number)
 Index("collected_feedback_by_image", _c.collection, _c.kind, _c.image, _c.rater)
 _of_two = _c.other.is_not(None)
 Index("collected_feedback_by_other", _c.collection, _c.other, _c.rater, sqlite_where=_of_two, postgresql_where=_of_two)
-_of_two = _c.other.is_not(None)
-Index("collected_feedback_by_other", _c.collection, _c.other, _c.rater, sqlite_where=_of_two, postgresql_where=_of_two)
+_concluded = _c.source != text("''")
+Index("collected_feedback_by_source", _c.collection, _c.source, _c.image, sqlite_where=_concluded, postgresql_where=_concluded)
 Index("collected_feedback_by_rater", _c.collection, _c.rater, _c.number)
 Index(
     "one_retraction_per_feedback",
