@@ -417,6 +417,7 @@ def main() -> None:
     print(f"{data.images:,} images of {data.prompts:,} prompts, {data.feedback:,} answers, order: {data.order}", flush=True)
     with ExitStack() as stack:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
         files(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=given.folder))))
         if given.database != "postgresql":
             measure("sqlite", folder, None, data, given.times)

@@ -5,69 +5,12 @@
     const ns = globalThis.rankopt = globalThis.rankopt || {};
     if (ns.DataGallery) return;
 
-    const {h, set, text, mark, icon, button, plural, token} = ns.base;
+    const {h, set, text, button, plural, token} = ns.base;
+    const {said, STATES} = ns.dataWords;
     const PAGE = 100;
     const AT_ONCE = 500; // images that the server corrects in one call
     const TYPED = 300;
     const LABELS = [['any', 'Any feedback'], ['rated', 'with feedback'], ['unrated', 'without feedback'], ['like', 'liked'], ['dislike', 'disliked'], ['compared', 'compared']];
-    const STATES = {unseen: 'not looked at yet', here: 'file is here', gone: 'file is gone', changed: 'file has changed', removed: 'removed'};
-
-    /** What a rater says of an image: 1, −1, or 0; only what was said on purpose. */
-    const said = (image, rater) => {
-        const own = image.labels.find((label) => label.rater === rater && !label.sources.length);
-        return own ? Math.sign(own.value) : 0;
-    };
-
-    /** "liked by me, disliked by ann (saved)" */
-    function labelWords(image) {
-        return image.labels.map((label) => `${label.value > 0 ? 'liked' : 'disliked'} by ${label.rater}${label.sources.length ? ` (${label.sources.join(', ')})` : ''}`).join(', ');
-    }
-
-    /** "won 3, lost 1" */
-    function record(image) {
-        if (!image.comparisons) return '';
-        return `won ${image.wins}, lost ${image.losses}${image.ties ? `, tied ${image.ties}` : ''}`;
-    }
-
-    /** What a screen reader says of an image. */
-    function describe(image, place, picked) {
-        const parts = [`Image ${place + 1}`, image.prompt.slice(0, 120) || 'no caption', labelWords(image), record(image)];
-        if (image.contradictory) parts.push('raters disagree');
-        if (image.state !== 'here' && image.state !== 'unseen') parts.push(STATES[image.state]);
-        if (picked) parts.push('selected');
-        return parts.filter(Boolean).join(', ');
-    }
-
-    /** One image of the gallery. */
-    class Cell {
-        constructor(gallery, image, place) {
-            this.place = place;
-            this.picture = h('img', {alt: '', loading: 'lazy', decoding: 'async', draggable: 'false', src: gallery.page.thumb(image.number, 256), onerror: () => mark(this.element, 'ro-lost', true)});
-            this.label = h('span', {class: 'ro-cell-label', 'aria-hidden': 'true'});
-            this.record = h('span', {class: 'ro-cell-record', 'aria-hidden': 'true'});
-            this.state = h('span', {class: 'ro-cell-state', 'aria-hidden': 'true'});
-            this.element = h('button', {type: 'button', class: 'ro-cell', tabindex: '-1', 'data-number': image.number, onclick: (event) => gallery.click(this.image, event), onfocus: () => gallery.focusOn(this.image.number, false)},
-                this.picture, this.label, this.record, this.state);
-        }
-
-        draw(image, rater, picked, focus) {
-            this.image = image;
-            const mine = said(image, rater);
-            const value = mine || image.labels.reduce((sum, label) => sum + label.value, 0);
-            text(this.label, image.contradictory ? '♥ ✗' : (value > 0 ? '♥' : value < 0 ? '✗' : ''));
-            mark(this.label, 'ro-good', value > 0 && !image.contradictory);
-            mark(this.label, 'ro-bad', value < 0 && !image.contradictory);
-            mark(this.label, 'ro-weak', !image.contradictory && Math.abs(value) < 1); // concluded, not said
-            text(this.record, image.comparisons ? `${image.wins}–${image.losses}` : '');
-            text(this.state, ['gone', 'changed', 'removed'].includes(image.state) ? image.state : '');
-            mark(this.element, 'ro-picked', picked);
-            set(this.element, 'aria-pressed', String(picked));
-            set(this.element, 'tabindex', focus ? '0' : '-1');
-            set(this.element, 'aria-current', focus ? 'true' : null);
-            set(this.element, 'aria-label', describe(image, this.place, picked));
-            set(this.element, 'title', image.prompt.slice(0, 300));
-        }
-    }
 
     class DataGallery {
         /** @param {ns.DataPage} page */
@@ -186,7 +129,7 @@
 
         add(image) {
             if (this.cells.has(image.number)) return;
-            const cell = new Cell(this, image, this.cells.size);
+            const cell = new ns.DataCell(this, image, this.cells.size);
             this.cells.set(image.number, cell);
             cell.draw(image, this.page.rater, false, false);
             this.grid.append(cell.element);
@@ -396,5 +339,5 @@
         }
     }
 
-    Object.assign(ns, {DataGallery, dataWords: {said, labelWords, record, STATES}});
+    ns.DataGallery = DataGallery;
 }());

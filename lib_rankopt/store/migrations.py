@@ -102,6 +102,7 @@ CREATE TABLE collected_feedback (
 CREATE INDEX collected_feedback_by_number ON collected_feedback (collection, number);
 CREATE INDEX collected_feedback_by_image ON collected_feedback (collection, kind, image, rater);
 CREATE INDEX collected_feedback_by_other ON collected_feedback (collection, other, rater) WHERE other IS NOT NULL;
+CREATE INDEX collected_feedback_by_source ON collected_feedback (collection, source, image) WHERE source <> '';
 CREATE INDEX collected_feedback_by_rater ON collected_feedback (collection, rater, number);
 CREATE UNIQUE INDEX one_retraction_per_feedback ON collected_feedback (retracts) WHERE retracts IS NOT NULL;
 CREATE TABLE ranked_images (image BIGINT NOT NULL, feedback BIGINT NOT NULL, PRIMARY KEY (image, feedback)){rowless};

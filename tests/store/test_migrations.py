@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from lib_rankopt.errors import InvalidInputError, StoreError
 from lib_rankopt.store import migrations, open_store, schema
+from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft
 from lib_rankopt.store.database import Database, sqlite_url
 from lib_rankopt.store.records import BlindRecord, ScoreRecord, TrialRecord
 
@@ -73,6 +74,34 @@ def test_an_old_file_is_migrated_and_keeps_everything(tmp_path: Path) -> None:
     store.close()
     with sqlite3.connect(tmp_path / FILE) as connection:
         assert connection.execute("SELECT version FROM schema_version").fetchall() == [(migrations.NEWEST,)]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_each_older_version_is_migrated_and_takes_collections(tmp_path: Path, url: str | None, version: int) -> None:
+    engine = create_engine(url or sqlite_url(tmp_path / FILE))
+    with engine.begin() as connection:
+        migrations.migrate(connection, version)
+        rows = [
+            "INSERT INTO studies VALUES ('s1', 'old', '{\"prompt\":\"a fox\"}', 5, '[4,8,8]', '{}', NULL, NULL, '[]', '{}', '2026', 2)",
+            "INSERT INTO rounds VALUES ('r1', 's1', 0, 2, 'recipe', 'ready', NULL, NULL, 0.0, '2026')",
+            "INSERT INTO candidates VALUES ('r1', 0, 'fresh', 'aa', 5, 'bb')",
+            "INSERT INTO events VALUES (7, 's1', 'r1', 'like', '{\"tiers\":[[0]]}', '[0]', 'me', 't', 900, NULL, NULL, '2026')",
+        ]
+        rows += ["INSERT INTO scores VALUES ('bb', 'hash', 'clip', '1', 0.25, '2026')"] if version == 2 else []
+        for row in rows:
+            connection.exec_driver_sql(row.replace("%", "%%"))
+        before = {table: connection.execute(text(f"SELECT * FROM {table}")).all() for table in inspect(connection).get_table_names()}
+    store = open_store(tmp_path, url)
+    assert [(e.number, e.kind, e.token) for e in store.events("s1")] == [(7, "like", "t")]
+    collection = store.collected.create(Collection("new")).number
+    added = store.collected.add(collection, [ImageDraft("a")], [FeedbackDraft("like", ("a",), ((0,),), "t")])
+    assert (added.images, added.feedback) == (1, 1)
+    store.close()
+    with engine.connect() as connection:
+        for table, rows_before in before.items():
+            expected = [(migrations.NEWEST,)] if table == "schema_version" else rows_before
+            assert connection.execute(text(f"SELECT * FROM {table}")).all() == expected
+    engine.dispose()
 
 
 def test_a_migration_that_breaks_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

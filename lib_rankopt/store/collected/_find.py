@@ -84,13 +84,14 @@ class _Plan:
         only = bounded(query.collection) if query.collection is not None else None
         self._collections = [only] if only is not None else [int(n) for n in connection.execute(every).scalars()]
         self._tally = _tallies(connection, only, query)
+        self._source = _rows.source_name(query.source)
         self._wanted = _rows.clean(query.prompt)
         self._texts = _search.rare(connection, self._wanted, found_texts) if self._wanted else None
         _bulk.by_index(connection)
         lead = min(self._leads(), key=lambda one: one.count)
         self.streams = lead.streams()
         self._led_by = lead.name
-        self.exact = (lead.name == "unrated" or not self._asks) and not query.source
+        self.exact = (lead.name == "unrated" or not self._asks) and not self._source
 
     # -- conditions that can lead
     def _leads(self) -> list[_Lead]:
@@ -110,8 +111,8 @@ class _Plan:
                 found.append(_Lead(tally["unrated"], self._by_unrated, "unrated"))
         elif self._asks:
             found.append(self._label_lead())
-        if query.source:
-            found.append(_Lead(tally[f"source:{query.source}"], self._by_source, "source"))
+        if self._source:
+            found.append(_Lead(tally[f"source:{self._source}"], self._by_source, "source"))
         return found
 
     @property
@@ -177,12 +178,10 @@ class _Plan:
         return [self._column(_unrated.c.image, _unrated.c.collection == collection) for collection in self._collections]
 
     def _by_source(self) -> list[Stream]:
-        of_source = (_feedback.c.source == self._query.source, _rated.stands(), *_rated.said_by(self._rater))
-        return [
-            self._column(_feedback.c.image, _feedback.c.collection == collection, _feedback.c.kind == kind, *of_source)
-            for collection in self._collections
-            for kind in _CONCLUDED
-        ]
+        named: Any = literal_column("collected_feedback.source <> ''")  # as the index says
+        kind: Any = literal_column("collected_feedback.kind || ''")
+        of_source = (_feedback.c.source == self._source, named, kind.in_(_CONCLUDED), _rated.stands(), *_rated.said_by(self._rater))
+        return [self._column(_feedback.c.image, _feedback.c.collection == collection, *of_source) for collection in self._collections]
 
     def _by_kinds(self, kinds: Sequence[str]) -> list[Stream]:
         mine = _rated.said_by(self._rater)
@@ -201,7 +200,7 @@ class _Plan:
         first = 0
         if self._query.collection is not None:
             own = [
-                select(func.min(_images.c.number)).where(_images.c.collection == self._query.collection, _images.c.state == state)
+                select(func.min(_images.c.number)).where(_images.c.collection == self._collections[0], _images.c.state == state)
                 for state in ("unseen", "here", "gone", "changed", "removed")
             ]
             first = min((n for n in (self._connection.execute(query).scalar() for query in own) if n is not None), default=0)
@@ -262,9 +261,9 @@ class _Plan:
 
     def of_source(self, found: list[int]) -> list[int]:
         """Return those that have a label which was concluded from what the query names."""
-        if not self._query.source or self._led_by == "source":
+        if not self._source or self._led_by == "source":
             return found
-        own = (_feedback.c.source == self._query.source, _rated.stands(), *_rated.said_by(self._rater))
+        own = (_feedback.c.source + "" == self._source, _rated.stands(), *_rated.said_by(self._rater))
         kept: set[int] = set()
         for some in _bulk.pieces(found):
             here = (_feedback.c.collection.in_(self._collections), _feedback.c.kind.in_(_CONCLUDED), _feedback.c.image.in_(some))
@@ -314,7 +313,7 @@ def _tallies(connection: Connection, collection: int | None, query: ImageQuery) 
     table = schema.tallies
     names = ["images", "unrated", *(f"state:{state}" for state in ("unseen", "here", "gone", "changed", "removed"))]
     names += [f"kind:{kind}" for kind in _rated.RATES]
-    names.append(f"source:{query.source}")
+    names.append(f"source:{_rows.source_name(query.source)}")
     names += [f"rater:{_rows.rater_name(query.rater)}", f"model:{_rows.model_name(query.model)}"]
     wanted: Select[Any] = select(table.c.name, func.sum(table.c.value)).where(table.c.name.in_(names)).group_by(table.c.name)
     if collection is not None:

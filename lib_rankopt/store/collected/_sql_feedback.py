@@ -147,8 +147,7 @@ def _sets(feedback: FeedbackDraft) -> list[list[int]]:
 def _check_images(connection: Connection, collection: int, images: Sequence[int]) -> None:
     found: set[int] = set()
     for some in _bulk.pieces(image for image in images if fits(image)):
-        # SQLite would go through the whole collection, as that is in an index too
-        query = select(_images.c.number).where(_images.c.collection + 0 == collection, _images.c.number.in_(some))
+        query = select(_images.c.number).where(_bulk.within(_images, collection), _images.c.number.in_(some))
         found.update(connection.execute(query).scalars())
     if missing := [image for image in images if image not in found]:
         raise NotFoundError(f"There is no image {missing[0]} in this collection.")

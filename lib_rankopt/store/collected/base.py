@@ -74,12 +74,16 @@ class CollectionStore(ABC):
     ) -> Added:
         """Add images and feedback about them; what is there already (by key, by token) stays as it is.
 
+        An image that was known by its name only, with no path, gets the file of a later draft, in this batch or another one. An answer
+        without a token is a new one each time.
+
         Args:
-            feedback: its ``images`` are keys, of images that are given here or are in the collection.
+            feedback: its ``images`` are keys, of images that are given here or are in the collection. No retractions.
             position: how far the reading is with these; kept in the same transaction.
 
         Raises:
-            NotFoundError: there is no such collection, or no image of a key.
+            NotFoundError: there is no such collection, or no image of a key. InvalidInputError: something that cannot be kept, as
+            :mod:`._checks` has it; of a batch with one such row nothing is added.
         """
 
     # -- images
@@ -93,7 +97,7 @@ class CollectionStore(ABC):
 
     @abstractmethod
     def images_by_key(self, collection: int, keys: Sequence[str]) -> dict[str, CollectedImage]:
-        """Return those that there are."""
+        """Return those that there are, by the keys as they were asked for."""
 
     @abstractmethod
     def images_by_hash(self, hashes: Sequence[str]) -> list[CollectedImage]:
@@ -101,7 +105,11 @@ class CollectionStore(ABC):
 
     @abstractmethod
     def page(self, query: ImageQuery) -> list[CollectedImage]:
-        """Return the images that fit, by number."""
+        """Return the images that fit, by number.
+
+        Feedback counts as long as it stands, and a label as long as its rater thinks so: what they said last, or without that what was
+        concluded last from each source; ``unlike`` takes away what was before. The next page begins after the last number of this one.
+        """
 
     @abstractmethod
     def same_content(self, collection: int | None = None, limit: int = 1000) -> list[tuple[int, ...]]:
@@ -159,8 +167,9 @@ class CollectionStore(ABC):
     def tallies(self, collection: int | None = None) -> dict[str, int]:
         """Return counts, of one collection or of all together, at once however much there is.
 
-        Names: ``images``, ``prompts``, ``removed``, ``kind:<kind>`` (standing feedback), ``rater:<name>``, ``model:<name>`` (images),
-        ``source:<name>``, ``state:<state>``. Prompts of several collections are counted for each of them.
+        Names: ``images``, ``prompts`` (of removed images too), ``removed``, ``unrated`` (images that nobody has labelled or compared, of
+        removed ones too), ``model:<name>`` and ``state:<state>`` (images), ``kind:<kind>``, ``rater:<name>`` and ``source:<name>``
+        (feedback that stands), ``kind:retraction``. What is 0 is left out. Prompts of several collections are counted for each of them.
         """
 
     # -- ratings

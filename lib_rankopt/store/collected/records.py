@@ -168,7 +168,8 @@ class ImageQuery:
         collection: of this one; ``None`` for all.
         prompt: text that the prompt contains, in any case. prompt_number: exactly this prompt.
         label: ``like`` or ``dislike`` (somebody said so), ``rated`` (any label or comparison), ``unrated``, ``compared``, ``any``.
-        rater: with feedback of this rater. source: with labels that were concluded from this. model: made by this one.
+        rater: what this rater has said: alone the images that they rated, with ``label`` what they alone said (``unrated``: what they
+            have not rated). source: with labels that were concluded from this. model: made by this one.
         state: in this state; removed ones come only when asked for.
         after: only numbers above this; how one page follows the other. limit: 1 to 1000.
     """

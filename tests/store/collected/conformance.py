@@ -654,6 +654,7 @@ class CollectionConformance:
         conditions: dict[str, list[Any]] = {
             "collection": [None, *numbers], "label": list(model.LABELS), "rater": ["", "anna", "ben", "nobody"], "model": ["", "m1"],
             "prompt": ["", "FOX", "fox 3", "x"], "prompt_number": [None, *itertools.islice(prompts, 2)], "state": [None, "gone", "removed"],
+            "source": ["", "", "saved", "no\0thing"],
         }  # fmt: skip
         queries = [ImageQuery(**dict(zip(conditions, values, strict=True))) for values in itertools.product(*conditions.values())]
         for query in pick.sample(queries, 100):

@@ -65,6 +65,13 @@ def is_compared(image: int, said: list[FeedbackRecord], rater: str | None) -> bo
     return any(one.kind in ("pair", "ranking") and image in one.images and rater in (None, one.rater) for one in said)
 
 
+def is_concluded(image: int, said: list[FeedbackRecord], rater: str | None, source: str) -> bool:
+    """Whether it has a label that was concluded from something."""
+    return any(
+        one.images == (image,) and one.kind in ("like", "dislike") and one.source == source and rater in (None, one.rater) for one in said
+    )
+
+
 def is_rated(image: int, said: list[FeedbackRecord], rater: str | None) -> bool:
     """Whether it has a label or was compared."""
     return bool(opinions(image, said, rater)) or is_compared(image, said, rater)
@@ -87,5 +94,6 @@ def fits(image: CollectedImage, query: ImageQuery, said: list[FeedbackRecord], p
         and query.prompt.lower() in image.prompt.lower()
         and (query.prompt_number is None or prompts.get(query.prompt_number) == image.prompt)
         and (not query.model or image.model == query.model)
+        and (not query.source or is_concluded(image.number, said, rater, query.source))
         and tests[query.label]()
     )
