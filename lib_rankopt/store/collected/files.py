@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError, RankOptError, StoreError
-from lib_rankopt.store.blobs import image_hash, write_atomically
+from lib_rankopt.store.blobs import atomic_file, image_hash, sync_files
 from lib_rankopt.store.collected.phash import phash
 from lib_rankopt.store.collected.records import CollectedImage, Collection, FileFacts, ImageQuery
 from lib_rankopt.store.formats.files import SUFFIXES, file_hash, inside, read, suffix_of
@@ -36,9 +37,15 @@ class HeldFiles:
 
     def __init__(self, data_dir: Path) -> None:
         self.root = data_dir / "collected"
+        self._lock = threading.Lock()
+        self._unsynced: set[Path] = set()
 
-    def put(self, data: bytes) -> tuple[str, str]:
+    def put(self, data: bytes, *, synced: bool = True) -> tuple[str, str]:
         """Keep a file; return its path below :attr:`root` and its hash. What is there already is not written again.
+
+        Args:
+            synced: it survives a power cut at once. Without, :meth:`sync` has to follow before anything says that the file is there;
+                for many files that is ten times as fast.
 
         Raises:
             InvalidInputError: it is no image by its first bytes. StoreError: it cannot be written.
@@ -46,12 +53,30 @@ class HeldFiles:
         name = file_hash(data)
         path = f"{name[:2]}/{name}{suffix_of(data)}"
         target = self.root / path
-        if not target.is_file() or target.stat().st_size != len(data):
-            try:
-                write_atomically(target, lambda file: file.write(data))
-            except OSError as error:
-                raise StoreError(f"{target.parent} cannot be written: {error.strerror or error}. What was taken in is kept.") from error
+        try:
+            if not target.is_file() or target.stat().st_size != len(data):
+                with atomic_file(target, synced) as file:
+                    file.write(data)
+        except OSError as error:
+            raise _not_written(target.parent, error) from error
+        if not synced:
+            with self._lock:
+                self._unsynced.add(target)
         return path, name
+
+    def sync(self) -> None:
+        """Make all that was put so far survive a power cut.
+
+        Raises:
+            StoreError: the disk is full, or gone.
+        """
+        with self._lock:
+            waiting, self._unsynced = self._unsynced, set()
+        if waiting:
+            try:
+                sync_files(waiting)
+            except OSError as error:
+                raise _not_written(self.root, error) from error
 
     def locate(self, image: CollectedImage, collection: Collection) -> Path:
         """Return where an image's file should lie; it need not be there.
@@ -68,6 +93,10 @@ class HeldFiles:
         for path in paths:
             with suppress(OSError):
                 inside(self.root, path).unlink(missing_ok=True)
+
+
+def _not_written(folder: Path, error: OSError) -> StoreError:
+    return StoreError(f"{folder} cannot be written: {error.strerror or error}. What was taken in is kept.")
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ class _Tally:
         path = None if entry.path is None else relative(entry.path)
         hash_of_file, is_held, size = None, False, -1
         if entry.data is not None:
-            path, hash_of_file = self._held.put(entry.data)
+            path, hash_of_file = self._held.put(entry.data, synced=False)
             is_held, size = True, len(entry.data)
             self.bytes += size
         known = self._images.get(entry.key)
@@ -174,7 +174,8 @@ class _Tally:
         )  # fmt: skip
 
     def keep(self, store: CollectionStore, collection: Collection) -> None:
-        """Put what waits into the store, in one transaction with how far the reading is."""
+        """Put what waits into the store, in one transaction with how far the reading is; its files are safe on the disk before that."""
+        self._held.sync()
         self._added += store.add(collection.number, list(self._images.values()), self._feedback, self._done)
         self._images, self._feedback = {}, []
         self.waiting = self.bytes = 0

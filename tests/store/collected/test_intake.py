@@ -11,7 +11,7 @@ from lib_rankopt.errors import ConflictError, StoreError
 from lib_rankopt.store import Store, open_store
 from lib_rankopt.store.collected.files import HeldFiles
 from lib_rankopt.store.collected.intake import IntakeReport, open_collection, take_in
-from lib_rankopt.store.collected.records import Added, Collection, ImageQuery
+from lib_rankopt.store.collected.records import Added, Collection, ImageDraft, ImageQuery
 from lib_rankopt.store.formats.base import FeedbackEntry, Format, ImageEntry, Row
 from tests.store.collected.pictures import png
 
@@ -123,9 +123,23 @@ def test_a_full_disk_is_no_rows_fault(store: Store, tmp_path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lib_rankopt.store.collected.files.write_atomically", full)
+    monkeypatch.setattr("lib_rankopt.store.collected.files.atomic_file", full)
     with pytest.raises(StoreError, match="No space left"):
         take(store, tmp_path, Rows([liked(0), liked(1, data=png(1)), liked(2)]))
+
+
+def test_files_are_safe_on_the_disk_before_the_store_names_them(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[str] = set()
+    monkeypatch.setattr("lib_rankopt.store.collected.files.sync_files", lambda paths: synced.update(path.name for path in paths))
+    kept = store.collected.add
+
+    def add(collection: int, images: list[ImageDraft], *rest: object) -> Added:
+        assert {Path(image.path or "").name for image in images} <= synced
+        return kept(collection, images, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store.collected, "add", add)
+    take(store, tmp_path, Rows([liked(n, data=png(n)) for n in range(6)]))
+    assert len(synced) == 6
 
 
 def test_a_name_that_means_another_folder_is_refused(store: Store, tmp_path: Path) -> None:
