@@ -16,7 +16,7 @@
             this.control = null;
             this.name = h('h2', {class: 'ro-name'});
             this.progress = h('span', {class: 'ro-dim ro-meta', role: 'status'});
-            this.csv = h('a', {class: 'ro-button', 'data-command': 'folder_csv', download: ''}, h('span', {class: 'ro-label'}, 'CSV file'));
+            this.csv = h('a', {class: 'ro-button', 'data-command': 'folder_csv'}, h('span', {class: 'ro-label'}, 'CSV file'));
             const copy = button('Copy its link', null, () => this.copy(), {command: 'folder_copy'});
             this.words = h('p', {class: 'ro-dim', role: 'status'});
             this.raters = h('div', {class: 'ro-agreement'});
