@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,9 @@ def test_renaming_and_deleting(home: Any, images: list[int], tmp_path: Path) -> 
     page.click('[aria-label="Delete: Red foxes"]')
     page.click('.ro-dialog .ro-danger')
     page.wait_for_selector(".ro-data-overview .ro-welcome:not([hidden])")
+    until_empty = time.monotonic() + 20
+    while home.api("data/overview")["sources"] and time.monotonic() < until_empty:
+        time.sleep(0.1)
     assert home.api("data/overview")["sources"] == []
     assert len(list((tmp_path / "foxes").iterdir())) == COUNT
     home.press("Escape")

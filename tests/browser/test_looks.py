@@ -108,7 +108,7 @@ def test_every_control_has_a_name(open_board, shared_server):
     assert label == "Image 1, not ranked"
     board.press("1")
     assert board.page.get_attribute(".ro-pick", "aria-label") == "Image 1, ranked 1st"
-    assert board.page.inner_text(".ro-spoken") == "Image 1 is 1st"
+    assert board.page.inner_text(".ro-spoken[aria-live]") == "Image 1 is 1st"
 
 
 @pytest.mark.parametrize("key", ["e", "?", "a"])

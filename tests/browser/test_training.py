@@ -76,7 +76,7 @@ def test_data_without_anything_to_learn_are_refused_before_the_run(home, tmp_pat
     (tmp_path / "empty.jsonl").write_text("\n")
     page.click('[data-command="train"]')
     page.fill(".ro-train-form textarea", str(tmp_path / "empty.jsonl"))
-    home.wait_text("no line can be used. It is empty.")
+    home.wait_text("no line can be used. Nothing is said in it.")
     page.fill(".ro-train-form textarea", str(tmp_path / "nothing.jsonl"))
     home.wait_text("there is no such file or folder")
     page.keyboard.press("Escape")

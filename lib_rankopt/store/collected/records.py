@@ -188,10 +188,13 @@ class ImageQuery:
 
 @dataclass(frozen=True)
 class Rating:
-    """What is believed of an image's strength while it is ranked: a normal distribution (natural logarithm of the odds)."""
+    """What is believed of an image's strength while it is ranked: a normal distribution (natural logarithm of the odds).
+
+    The values of an image that nothing is known of are the prior of ``evaluation.preferences.fit``, which a test holds together.
+    """
 
     image: int
     mean: float = 0.0
-    sd: float = 1.0
+    sd: float = 1.5
     games: int = 0
     prompt: int = 0

@@ -681,7 +681,7 @@ class CollectionConformance:
         numbers = [one.number for one in images]
         assert collected.seed_ratings(collection) == 8
         assert collected.seed_ratings(collection) == 0
-        assert [(one.image, one.mean, one.sd, one.games) for one in collected.ratings(collection)] == [(n, 0.0, 1.0, 0) for n in numbers]
+        assert [(one.image, one.mean, one.sd, one.games) for one in collected.ratings(collection)] == [(n, 0.0, 1.5, 0) for n in numbers]
         changed = [Rating(n, mean=at - 3.5, sd=1 / (at + 1), games=at) for at, n in enumerate(numbers)]
         collected.put_ratings(collection, [*reversed(changed), Rating(theirs[0].number, 9.0)])
         found = collected.ratings_of(numbers)

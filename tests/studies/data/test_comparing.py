@@ -16,9 +16,10 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError
-from lib_rankopt.evaluation.preferences import Builder, fit
+from lib_rankopt.evaluation.preferences import PRIOR_SD, Builder, fit
 from lib_rankopt.store import Store, open_store
 from lib_rankopt.store.collected.files import HeldFiles
+from lib_rankopt.store.collected.records import Rating
 from lib_rankopt.studies.data import beliefs
 from lib_rankopt.studies.data.comparing import Comparing
 from lib_rankopt.studies.data.comparing_views import Comparison
@@ -272,7 +273,7 @@ def test_repeats_are_mirrored_recorded_and_change_no_rating(bench: Bench, folder
     for event in bench.collected.feedback(number):
         if "repeats" not in event.about:
             pairs.ranking([[places[event.images[place]] for place in tier] for tier in event.tiers])
-    expected = fit(pairs.finish(12), prior_sd=1.0)
+    expected = fit(pairs.finish(12), prior_sd=PRIOR_SD)
     assert [one[0] for one in bench.ratings(number).values()] == pytest.approx(expected.mean.tolist(), abs=1e-9)
 
 
@@ -366,7 +367,7 @@ def test_the_fit_of_all_answers_is_what_the_fit_gives(bench: Bench, folder: Path
         if event.kind == "ranking":
             builder.ranking([[places_of[event.images[place]] for place in tier] for tier in event.tiers])
     builder.like(places_of[image])
-    expected = fit(builder.finish(12), prior_sd=1.0)
+    expected = fit(builder.finish(12), prior_sd=PRIOR_SD)
     found = bench.ratings(number)
     assert [found[one][0] for one in sorted(found)] == pytest.approx(expected.mean.tolist(), abs=1e-9)
     assert [found[one][1] for one in sorted(found)] == pytest.approx(expected.sd.tolist(), abs=1e-9)
@@ -439,7 +440,7 @@ def test_undo_by_another_process_forgets_what_the_answer_said(bench: Bench, fold
     answer(bench, number, shown)
     later = Bench(tmp_path / "data")
     later.comparing.undo(number)
-    assert set(later.ratings(number).values()) == {(0.0, 1.0, 0)}
+    assert set(later.ratings(number).values()) == {(0.0, PRIOR_SD, 0)}
     later.close()
 
 
@@ -652,3 +653,7 @@ def test_a_team_on_one_postgresql_store(folder: Path, tmp_path: Path) -> None:
                 bench.close()
     except postgres.Unavailable as why:
         pytest.skip(f"PostgreSQL: {why}")
+
+
+def test_the_stores_prior_is_that_of_the_fit() -> None:
+    assert (Rating(0).mean, Rating(0).sd) == (0.0, PRIOR_SD)
