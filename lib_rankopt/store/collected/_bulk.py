@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import func, or_, select, text
-from sqlalchemy.dialects.postgresql import insert as of_postgresql
-from sqlalchemy.dialects.sqlite import insert as of_sqlite
 
 from lib_rankopt.errors import StoreError
 from lib_rankopt.store import schema
@@ -109,21 +107,44 @@ def collections_of(connection: Connection, images: Iterable[int]) -> list[int]:
 def numbered(connection: Connection, table: Table, column: str, values: Mapping[Any, Mapping[str, Any]]) -> dict[Any, int]:
     """Return the numbers of rows by the unique ``column``; those that are missing are added with the rest of their columns."""
     found = _numbers(connection, table, column, values)
-    if missing := [value for value in values if value not in found]:
-        make = of_postgresql if connection.dialect.name == "postgresql" else of_sqlite
-        # another process may have added some of them in between
-        statement = make(table).on_conflict_do_nothing(index_elements=[column])
-        connection.execute(statement, [{column: value, **values[value]} for value in sorted(missing)])
-        found.update(_numbers(connection, table, column, missing))
-    return found
+    missing = sorted(value for value in values if value not in found)
+    if not missing:
+        return found
+    rest = list(values[missing[0]])
+    rows = [(value, *(values[value][name] for name in rest)) for value in missing]
+    if connection.dialect.name != "postgresql":
+        # one writer at a time: nobody has added any of them in between
+        added = dict(zip(missing, reserve(connection, table, len(missing)), strict=True))
+        insert(connection, table, ("number", column, *rest), [(added[row[0]], *row) for row in rows])
+        return found | added
+    # another process may have; sorted, so that two of them never wait for each other crosswise
+    types = [f"%s::{table.c[name].type.compile(connection.dialect)}[]" for name in (column, *rest)]
+    names = ", ".join((column, *rest))
+    statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({', '.join(types)}) ON CONFLICT ({column}) DO NOTHING"
+    connection.exec_driver_sql(statement, tuple(map(list, zip(*rows, strict=True))))
+    return found | _numbers(connection, table, column, missing)
 
 
 def _numbers(connection: Connection, table: Table, column: str, values: Iterable[Any]) -> dict[Any, int]:
-    found: dict[Any, int] = {}
+    rows = looked_up(connection, table, (column, "number"), column, values)
+    return {bytes(value) if isinstance(value, memoryview) else value: int(number) for value, number in rows}
+
+
+def looked_up(
+    connection: Connection, table: Table, columns: Sequence[str], column: str, values: Iterable[Any], collection: int | None = None
+) -> Iterator[Any]:
+    """Give columns of the rows whose ``column``, which has an index, is one of many values; of one collection if that is given.
+
+    Written for the drivers: SQLAlchemy takes longer to make such a statement than a database to answer it.
+    """
+    select_from = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {column}"
+    # the collection's own index is not to be chosen
+    ours = "" if collection is None else f" AND collection + 0 = {int(collection)}"
     for some in pieces(values):
-        for row in connection.execute(select(table.c[column], table.c.number).where(table.c[column].in_(some))):
-            found[bytes(row[0]) if isinstance(row[0], (bytes, memoryview)) else row[0]] = int(row[1])
-    return found
+        if connection.dialect.name == "postgresql":
+            yield from connection.exec_driver_sql(f"{select_from} = ANY(%s){ours}", (some,))
+        else:
+            yield from connection.exec_driver_sql(f"{select_from} IN ({', '.join('?' * len(some))}){ours}", tuple(some))
 
 
 def within(table: Table, collection: int) -> Any:

@@ -63,13 +63,8 @@ class Intake:
 
     def _known(self, keys: Sequence[str]) -> dict[str, tuple[int, bool, str]]:
         """Number, whether it has a file, and state."""
-        found = {}
-        for some in _bulk.pieces(keys):
-            query = select(_images.c.key, _images.c.number, _images.c.path, _images.c.state).where(
-                _bulk.within(_images, self._collection), _images.c.key.in_(some)
-            )
-            found.update({key: (int(number), path is not None, state) for key, number, path, state in self._connection.execute(query)})
-        return found
+        rows = _bulk.looked_up(self._connection, _images, ("key", "number", "path", "state"), "key", keys, self._collection)
+        return {key: (int(number), path is not None, state) for key, number, path, state in rows}
 
     def _prompts(self, texts: Iterable[str]) -> dict[str, int]:
         plain = {one: _rows.clean(one) for one in texts}
@@ -125,10 +120,8 @@ class Intake:
     def _fresh(self, feedback: Sequence[FeedbackDraft]) -> dict[bytes, FeedbackDraft]:
         """Those whose token is not known, each token once."""
         by_token = {_rows.token(one.token): one for one in reversed(feedback)}
-        for some in _bulk.pieces(by_token):
-            query = select(_feedback.c.token).where(_bulk.within(_feedback, self._collection), _feedback.c.token.in_(some))
-            for known in list(self._connection.execute(query).scalars()):
-                by_token.pop(bytes(known), None)
+        for (known,) in _bulk.looked_up(self._connection, _feedback, ("token",), "token", list(by_token), self._collection):
+            by_token.pop(bytes(known), None)
         return dict(reversed(by_token.items()))
 
     def _add_feedback(self, drafts: dict[bytes, FeedbackDraft], keys: dict[str, int], prompts: dict[str, int]) -> list[list[int]]:
