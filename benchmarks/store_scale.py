@@ -6,7 +6,7 @@ Made data: every image belongs to one of ``--prompts`` prompts (default: a fifth
 nine raters, in batches of 5,000 rows as an import makes them. ``--order data``: answers are about images that came shortly before, as in
 the published sets; ``random``: about any. Each figure stands beside a limit or peer that is measured in the same run on the same disk:
 
-* intake: ``sqlite3.executemany`` (or ``COPY``) of the same rows into bare tables without any index, synced as often;
+* intake, also of a csv by its reader: ``sqlite3.executemany`` (or ``COPY``) into one bare table without any index, synced as often;
 * page of 100: ``SELECT`` of 100 rows by primary key, through the bare driver;
 * appending: a bare ``INSERT`` with the same durability;
 * bytes into the data folder: copying the same bytes from file to file, synced.
@@ -15,6 +15,7 @@ the published sets; ``random``: about any. Each figure stands beside a limit or 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import random
 import shutil
@@ -137,7 +138,7 @@ def line(name: str, taken: Taken, base: Taken, goal: float | None = None) -> Non
     """Print one figure in milliseconds."""
     verdict = "" if goal is None else f"   goal {goal:5.0f} ms: {'met' if taken.slow <= goal else 'MISSED'}"
     times = f"{taken.median:9.2f} ms   95 % {taken.slow:9.2f} ms   processor {taken.processor:8.2f} ms"
-    print(f"{name:<58}{times}   {taken.median / base.median:7.1f} x{verdict}", flush=True)
+    print(f"{name:<64}{times}   {taken.median / base.median:7.1f} x{verdict}", flush=True)
 
 
 @dataclass
@@ -159,7 +160,7 @@ class Rate:
     def say(self, name: str, bare: Rate | None = None) -> None:
         """Print one figure."""
         by_clock, by_processor = self.rows / self.wall, self.rows / max(self.processor, 1e-9)
-        told = f"{name:<58}{by_clock:9,.0f} rows/s   {by_processor:9,.0f} a second of processor"
+        told = f"{name:<64}{by_clock:9,.0f} rows/s   {by_processor:9,.0f} a second of processor"
         if bare is not None:
             verdict = "met" if by_clock >= ROWS_PER_SECOND else "MISSED"
             told += f"   {by_clock / (bare.rows / bare.wall):5.2f} x bare table   goal {ROWS_PER_SECOND:,.0f}: {verdict}"
@@ -180,23 +181,31 @@ def intake(store: Store, collection: int, data: Made, label: str, bare: Rate) ->
             mark = time.perf_counter()
             rate.say(f"   … {rate.rows:,} rows")
     rate.say(f"{label} intake", bare)
-    print(f"{label + ' peak memory after 10 % and 100 %':<58}{first_peak:9.0f} MiB   {peak_mib():9.0f} MiB", flush=True)
+    print(f"{label + ' peak memory after 10 % and 100 %':<64}{first_peak:9.0f} MiB   {peak_mib():9.0f} MiB", flush=True)
 
 
-def labels(store: Store, data: Made, label: str, bare: Rate, rows: int) -> None:
-    """The rows of a csv of labels, one new image and one answer each, into a collection of their own beside the large one."""
-    for name, prompt in (("", "{}"), (" of new prompts", "{}, new")):
-        number = store.collected.create(Collection(f"csv {label}{name} {time.time()}")).number
+def csv_file(store: Store, folder: Path, data: Made, label: str, bare: Rate, rows: int) -> None:
+    """A csv of labels as Diffusion-KTO has it, one new image and one answer a row, read into a collection beside the large one."""
+    from lib_rankopt.store import formats
+    from lib_rankopt.store.collected.files import HeldFiles
+    from lib_rankopt.store.collected.intake import take_in
+
+    for name in ("", ", each row its own prompt"):
+        path = folder / f"{label} train.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["file_name", "caption", "split"])
+            for at in range(rows):
+                image = data.image(at % data.images)
+                prompt = f"{image.prompt}, {time.time()} {at}" if name else image.prompt
+                writer.writerow([f"{at}.png", prompt, ("exclusive_win", "exclusive_lose")[at % 2]])
+        collection = store.collected.create(Collection(f"csv {label}{name} {time.time()}", format="kto", root=str(folder)))
         rate = Rate()
-        for start in range(0, rows, BATCH):
-            images = [data.image(at % data.images) for at in range(start, start + BATCH)]
-            keyed = [
-                ImageDraft(f"csv/{start + i}", prompt.format(one.prompt if not name else f"{one.prompt} {number} {start + i}"), one.path)
-                for i, one in enumerate(images)
-            ]
-            answers = [FeedbackDraft("like", (one.key,), ((0,),), f"csv {number} {one.key}", rater="kto") for one in keyed]
-            rate.take(lambda n=number, k=keyed, a=answers: store.collected.add(n, k, a), BATCH)  # type: ignore[misc]
-        rate.say(f"{label} csv of labels{name} on top", bare)
+        reports = take_in(store.collected, HeldFiles(folder), collection, formats.get("kto"), path)
+        rate.take(lambda reports=reports: list(reports), rows)  # type: ignore[misc]
+        if store.collected.tallies(collection.number)["images"] != rows:
+            raise SystemExit("the csv was not read in full")
+        rate.say(f"{label} csv (kto) of {rows:,} rows on top{name}", bare)
 
 
 def files(folder: Path) -> None:
@@ -220,7 +229,7 @@ def files(folder: Path) -> None:
     held.sync()
     kept = count * size / (time.perf_counter() - begin) / 1e6
     name = f"bytes of {count} images of {size // 1000} kB into the data folder"
-    print(f"{name:<58}{kept:9.1f} MB/s   {kept / copied:5.2f} x copying one file ({copied:,.0f} MB/s)", flush=True)
+    print(f"{name:<64}{kept:9.1f} MB/s   {kept / copied:5.2f} x copying one file ({copied:,.0f} MB/s)", flush=True)
 
 
 def bare_rows(data: Made, count: int) -> list[list[tuple[Any, ...]]]:
@@ -391,16 +400,16 @@ def measure(label: str, folder: Path, url: str | None, data: Made, times: int) -
     collection = known[0] if known else store.collected.create(Collection(_NAME)).number
     if not known:
         intake(store, collection, data, label, rate)
-    labels(store, data, label, rate, min(100_000, data.images))
+    csv_file(store, folder, data, label, rate, min(100_000, data.images))
     begin = time.perf_counter()
     seeded = store.collected.seed_ratings(collection)
-    print(f"{label + f' ratings for {seeded:,} images':<58}{1000 * (time.perf_counter() - begin):9.0f} ms", flush=True)
+    print(f"{label + f' ratings for {seeded:,} images':<64}{1000 * (time.perf_counter() - begin):9.0f} ms", flush=True)
     pages(store, collection, data, label, page, times)
     answers(store, collection, label, page, append, times)
     store.close()
     if not url:
         size = sum(file.stat().st_size for file in (folder / label).iterdir())
-        print(f"{label + ' size on disk':<58}{size / 2**20:9.0f} MiB   {size / (data.images + data.feedback):5.0f} bytes a row")
+        print(f"{label + ' size on disk':<64}{size / 2**20:9.0f} MiB   {size / (data.images + data.feedback):5.0f} bytes a row")
 
 
 def main() -> None:

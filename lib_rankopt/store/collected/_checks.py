@@ -17,6 +17,7 @@ LONGEST_KEY = 1000
 
 _PIXELS, _INTEGERS = 2**31, 2**63
 _KINDS, _STATES, _COLLECTIONS = set(get_args(CollectedKind)), set(get_args(ImageState)), set(get_args(CollectionKind))
+_ALONE = ((0,),)
 _WITHOUT_TIERS = ("skip", "retraction")
 
 
@@ -99,6 +100,8 @@ def check_form(draft: FeedbackDraft) -> None:
         InvalidInputError: the message says what was expected.
     """
     kind, count = draft.kind, len(draft.images)
+    if count == 1 and draft.tiers == _ALONE and kind in LABEL_KINDS:
+        return
     if kind not in _KINDS:
         raise InvalidInputError(f"'{str(kind)[:40]}' is no kind of feedback; it is one of {', '.join(sorted(_KINDS))}.")
     if count > 1 and len(set(draft.images)) < count:
