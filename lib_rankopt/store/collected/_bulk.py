@@ -56,7 +56,8 @@ def reserve(connection: Connection, table: Table, count: int) -> Sequence[int]:
     if not count:
         return range(0)
     if connection.dialect.name == "postgresql":
-        query = text(f"SELECT nextval(pg_get_serial_sequence('{table.name}', 'number')) FROM generate_series(1, :n)")
+        sequence = "(SELECT CAST(pg_get_serial_sequence(:t, 'number') AS regclass) AS name OFFSET 0) AS one"
+        query = text(f"SELECT nextval(name) FROM {sequence}, generate_series(1, :n)").bindparams(t=table.name)
         return sorted(int(row[0]) for row in connection.execute(query, {"n": count}))
     last = connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = :t"), {"t": table.name}).scalar() or 0
     return range(int(last) + 1, int(last) + 1 + count)
