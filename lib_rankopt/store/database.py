@@ -133,6 +133,8 @@ def _use_sqlite(engine: Any) -> None:
         cursor.execute(f"PRAGMA synchronous = {_SYNCHRONOUS}")
         cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         cursor.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        # deleting millions of rows at once makes the log as large as the file; it is cut afterwards
+        cursor.execute(f"PRAGMA journal_size_limit = {2 * _LOG_PAGES * 4096}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 
