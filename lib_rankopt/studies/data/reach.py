@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError
+from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS
 from lib_rankopt.studies.data.browsing import Browsing, total
 from lib_rankopt.studies.data.browsing_views import ObjectiveReach, ReachView, SourceView
 from lib_rankopt.training.data.records import Feedback
@@ -23,10 +24,16 @@ _PROBLEMS = 100
 
 
 class Reach:
-    """Thread-safe; trains nothing and keeps nothing."""
+    """Thread-safe; trains nothing and keeps nothing.
 
-    def __init__(self, store: Store, blobs: BlobStore, browsing: Browsing) -> None:
-        self._store, self._blobs, self._browsing = store, blobs, browsing
+    Args:
+        weights: gives how much labels count that were concluded, by source.
+    """
+
+    def __init__(
+        self, store: Store, blobs: BlobStore, browsing: Browsing, weights: Callable[[], Mapping[str, float]] = lambda: IMPLICIT_WEIGHTS
+    ) -> None:
+        self._store, self._blobs, self._browsing, self._weights = store, blobs, browsing, weights
 
     def objectives(self, data: Sequence[str] = ()) -> ReachView:
         """Return what each objective would get.
@@ -45,7 +52,7 @@ class Reach:
         from lib_rankopt.training.data.gather import gather
 
         with_answers = [source.id for source in sources if source.answers]
-        feedback = gather(with_answers, self._open_store) if with_answers else None
+        feedback = gather(with_answers, self._open_store, self._weights()) if with_answers else None
         problems = feedback.problems if feedback else ()
         plain = _plain(feedback) if feedback else None
         return ReachView(tuple(_built(kind, plain) for kind in _kinds()), True, "", problems[:_PROBLEMS])

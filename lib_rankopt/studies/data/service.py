@@ -50,7 +50,7 @@ class Data:
         self.comparing = Comparing(store.collected, held, self.pictures, self.jobs, weights=weights)
         self.browsing = Browsing(store, held, self.jobs, weights)
         self.duplicates = DuplicateFinder(store.collected, self.browsing)
-        self.reach = Reach(store, blobs, self.browsing)
+        self.reach = Reach(store, blobs, self.browsing, weights)
 
     def sizes(self) -> list[tuple[Collection, int, int]]:
         """Return all collections, newest first, each with how much was said about its images and how many there are."""
