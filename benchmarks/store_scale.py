@@ -225,7 +225,7 @@ def files(folder: Path) -> None:
     held = HeldFiles(folder / "held")
     begin = time.perf_counter()
     for data in every:
-        held.put(data, synced=False)
+        held.put_soon(data)
     held.sync()
     kept = count * size / (time.perf_counter() - begin) / 1e6
     name = f"bytes of {count} images of {size // 1000} kB into the data folder"

@@ -162,7 +162,7 @@ class _Tally:
         path = None if entry.path is None else relative(entry.path)
         hash_of_file, is_held, size = None, False, -1
         if entry.data is not None:
-            path, hash_of_file = self._held.put(entry.data, synced=False)
+            path, hash_of_file = self._held.put_soon(entry.data)
             is_held, size = True, len(entry.data)
             self.bytes += size
         known = self._images.get(entry.key)
