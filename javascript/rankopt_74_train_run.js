@@ -36,15 +36,17 @@
             this.image = h('img', {alt: '', class: 'ro-sheet'});
             this.range = h('input', {type: 'range', class: 'ro-steps', min: '0', step: '1', 'aria-label': 'Step of the samples', oninput: () => this.choose()});
             this.caption = h('span', {'aria-live': 'polite'});
+            this.rows = h('ol', {class: 'ro-dim ro-sheet-rows', 'aria-label': 'Prompts of the rows'});
             this.element = h('figure', {class: 'ro-samples', hidden: true},
                 h('figcaption', {}, h('strong', {}, 'Samples'), this.caption, h('span', {class: 'ro-dim'}, 'columns: without, half, with the LoRA')),
-                this.range, h('button', {type: 'button', class: 'ro-sheet-open', title: 'Fill the window', 'aria-label': 'Show the samples in the whole window', onclick: () => this.enlarge()}, this.image));
+                this.range, h('button', {type: 'button', class: 'ro-sheet-open', title: 'Fill the window', 'aria-label': 'Show the samples in the whole window', onclick: () => this.enlarge()}, this.image), this.rows);
         }
 
         draw(run) {
             if (this.run !== run.id) this.newest = true;
             this.run = run.id;
             this.steps = run.samples || [];
+            this.rows.replaceChildren(...(run.sample_prompts || []).map((prompt) => h('li', {}, prompt)));
             set(this.element, 'hidden', !this.steps.length);
             if (!this.steps.length) return;
             const place = this.newest ? this.steps.length - 1 : Math.max(0, this.steps.indexOf(this.step));

@@ -215,6 +215,7 @@ class Training:
             error=status.error,
             updated=status.updated,
             samples=tuple(sorted(int(path.stem.rsplit("-", 1)[1]) for path in (run.path / "samples").glob("step-*.png"))),
+            sample_prompts=run.sample_prompts(),
             prompts=status.prompts,
             config=config.to_dict(),
         )

@@ -22,7 +22,7 @@ class TrainingRunView:
 
     Attributes:
         running: a trainer works on it, or it waits for its turn.
-        prompts: some that were kept back from training.
+        sample_prompts: of the sheets' rows. prompts: some that were kept back from training.
         counts: of the data, from the split.
         updated: seconds since the epoch.
     """
@@ -45,6 +45,7 @@ class TrainingRunView:
     error: str | None
     updated: float
     samples: tuple[int, ...]
+    sample_prompts: tuple[str, ...]
     prompts: tuple[str, ...]
     config: dict[str, Any] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@
       command            pause, cancel or run: what the person wants; the trainer looks after every update
       metrics.jsonl      one line per update: {"step": 12, "loss": …, …}; validations have "validation": true
       trainer.lock       held by the trainer while it lives
+      sample_prompts.json  of the rows of the sheets
       samples/           step-000400.png: the same seeds without the LoRA, with half of it and with all of it
       checkpoints/       step-000400.pt: what a resumed run needs; the two latest are kept
 """
@@ -19,7 +20,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -31,6 +32,7 @@ from lib_rankopt.training.config import TrainingConfig, from_dict
 
 State = Literal["queued", "preparing", "training", "paused", "finished", "cancelled", "failed"]
 Command = Literal["run", "pause", "cancel"]
+_SAMPLE_PROMPTS = "sample_prompts.json"
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,22 @@ class RunFolder:
         except OSError:
             return "run"
         return said if said in ("pause", "cancel") else "run"  # type: ignore[return-value]
+
+    def note_sample_prompts(self, prompts: Sequence[str]) -> None:
+        """Keep the prompts of the sample sheets' rows.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        text = json.dumps(list(prompts), ensure_ascii=False)
+        write_file(self.path / _SAMPLE_PROMPTS, lambda file: file.write(text.encode("utf-8", "replace")))
+
+    def sample_prompts(self) -> tuple[str, ...]:
+        """The prompts of the sample sheets' rows, first one first; none before there are sheets."""
+        try:
+            return tuple(map(str, json.loads((self.path / _SAMPLE_PROMPTS).read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError):
+            return ()
 
     def order(self, command: Command) -> None:
         """Tell the trainer what the person wants."""

@@ -132,7 +132,9 @@ class Run:
             return None
         side = self.config.resolution or model.config.image_size
         chosen = self.config.sample_prompts or prompts[:_SAMPLED]
-        return SampleSheets(model, chosen, self.objective.negative_text, (side, side), self.config.seed)
+        sheets = SampleSheets(model, chosen, self.objective.negative_text, (side, side), self.config.seed)
+        self.folder.note_sample_prompts(sheets.prompts)
+        return sheets
 
     def _loop(self, trainer: Trainer, held_out: Material, origin: Origin, sheets: SampleSheets | None) -> None:
         # of what was trained before a pause or a kill, the metrics tell

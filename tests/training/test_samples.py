@@ -112,6 +112,7 @@ def test_a_run_draws_sheets_and_puts_a_picture_beside_the_file(tmp_path: Path) -
     sheets = sorted((run.path / "samples").iterdir())
     assert [path.name for path in sheets] == ["step-000001.png", "step-000002.png"]
     assert Image.open(sheets[1]).size == (3 * SIDE, SIDE)
+    assert run.sample_prompts() == ("a fox",)
     (lora,) = (Path(path) for path in status.outputs)
     with Image.open(lora.with_suffix(".png")) as card:
         assert card.format == "PNG"
