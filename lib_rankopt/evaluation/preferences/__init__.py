@@ -3,7 +3,7 @@
 Pure functions over images known by number; numpy and scipy only.
 """
 
-from lib_rankopt.evaluation.preferences.agreement import Agreement, RaterAgreement, agreement
+from lib_rankopt.evaluation.preferences.agreement import Agreement, RaterAgreement, agreement, outcomes
 from lib_rankopt.evaluation.preferences.fit import PRIOR_SD, Ratings, fit
 from lib_rankopt.evaluation.preferences.next_comparison import Pool, choose, information
 from lib_rankopt.evaluation.preferences.online import update, update_label
@@ -26,4 +26,5 @@ __all__ = [
     "Agreement",
     "RaterAgreement",
     "agreement",
+    "outcomes",
 ]

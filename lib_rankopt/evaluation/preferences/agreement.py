@@ -6,13 +6,15 @@ An answer is (rater, image a, image b, outcome): 1 if a is preferred, −1 if b 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lib_rankopt.errors import InvalidInputError
+from lib_rankopt.evaluation.preferences.records import Tiers
 from lib_rankopt.evaluation.statistics import Estimate, wilson_interval
 
 Answer = tuple[Hashable, Hashable, Hashable, int]
@@ -57,6 +59,19 @@ class Agreement:
     percent: Estimate | None
     alpha_nominal: float | None
     alpha_ordinal: float | None
+
+
+def outcomes(tiers: Tiers) -> Iterator[tuple[int, int, int]]:
+    """Yield what an answer in tiers, best first, says of its images two by two: (a, b, 1), or (a, b, 0) for a tie.
+
+    Images of one tier are tied; but of three and more, those of the last tier were shown and not ordered, which is no tie.
+    """
+    count = sum(map(len, tiers))
+    for level, tier in enumerate(tiers):
+        for later in tiers[level + 1 :]:
+            yield from ((one, other, 1) for one, other in product(tier, later))
+        if level < len(tiers) - 1 or count == 2:
+            yield from ((one, other, 0) for one, other in combinations(tier, 2))
 
 
 def agreement(answers: Iterable[Answer]) -> Agreement:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lib_rankopt.evaluation.preferences.agreement import Agreement, Answer, agreement
+from lib_rankopt.evaluation.preferences.agreement import Agreement, Answer, agreement, outcomes
 from lib_rankopt.evaluation.preferences.fit import Ratings, fit
 from lib_rankopt.evaluation.preferences.records import Builder, Comparisons
+from lib_rankopt.store.collected.records import COMPARISONS
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry
+from lib_rankopt.studies.data.beliefs import REPEATS
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Aggregate:
 
 def aggregate(dataset: Dataset, concluded: bool = True) -> Aggregate:
     """Fit strengths to all rankings, pairs and labels of a data set; one pass over each of images and feedback.
+
+    Comparisons that were shown again to see how consistent a rater is count for the agreement alone.
 
     Args:
         concluded: labels that were concluded from what somebody did count too, by their weight.
@@ -54,26 +58,19 @@ def _add(builder: Builder, said: FeedbackEntry, images: list[int]) -> None:
     if said.kind in ("like", "dislike"):
         weight = said.about.get("weight", 1.0) if said.source else 1.0
         (builder.like if said.kind == "like" else builder.dislike)(images[0], float(weight))
-    elif len(set(images)) == len(images):
+    elif REPEATS not in said.about and len(set(images)) == len(images):
         builder.ranking([[images[position] for position in tier] for tier in said.tiers])
 
 
 def agreement_of(dataset: Dataset) -> Agreement:
-    """Return how far the raters agree: over pairs, and over all pairs of images in different tiers of a ranking."""
+    """Return how far the raters agree: over all comparisons, two images at a time."""
     return agreement(answers_of(dataset))
 
 
 def answers_of(dataset: Dataset) -> Iterator[Answer]:
-    """Yield (rater, image, image, outcome) of all comparisons. Images of one tier of a ranking were not ordered, which is no tie."""
+    """Yield (rater, image, image, outcome) of all comparisons."""
     for said, _ in dataset.feedback():
-        if said.kind == "pair" and len(said.tiers) == 1:
-            first, second = said.images
-            if first != second:
-                yield said.rater, first, second, 0
-        elif said.kind in ("pair", "ranking"):
-            for at, tier in enumerate(said.tiers):
-                for better in tier:
-                    for lower in said.tiers[at + 1 :]:
-                        for worse in lower:
-                            if said.images[better] != said.images[worse]:
-                                yield said.rater, said.images[better], said.images[worse], 1
+        if said.kind in COMPARISONS:
+            for one, other, outcome in outcomes(said.tiers):
+                if said.images[one] != said.images[other]:
+                    yield said.rater, said.images[one], said.images[other], outcome

@@ -5,10 +5,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from lib_rankopt.evaluation.preferences import Builder, agreement, fit
+from lib_rankopt.evaluation.preferences import Builder, agreement, fit, outcomes
 from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS, net_labels
 from lib_rankopt.store.collected.records import COMPARISONS, FeedbackRecord, Rating
 from lib_rankopt.studies.data import beliefs
@@ -104,16 +103,10 @@ def _read(store: CollectionStore, page: list[FeedbackRecord], reading: _Reading,
 
 
 def _note(rater: str, tiers: list[list[int]], reading: _Reading) -> None:
-    """An answer as pairs; images of an unordered last tier were not compared with each other."""
+    """An answer as pairs."""
     number = reading.raters.setdefault(rater, len(reading.raters))
-    count = sum(map(len, tiers))
-    for level, tier in enumerate(tiers):
-        below = [image for later in tiers[level + 1 :] for image in later]
-        found = [(one, other, 1) for one in tier for other in below]
-        if level < len(tiers) - 1 or count == 2:
-            found += [(one, other, 0) for one, other in combinations(tier, 2)]
-        for one, other, outcome in found:
-            reading.who.append(number)
-            reading.first.append(one)
-            reading.second.append(other)
-            reading.outcome.append(outcome)
+    for one, other, outcome in outcomes(tiers):
+        reading.who.append(number)
+        reading.first.append(one)
+        reading.second.append(other)
+        reading.outcome.append(outcome)

@@ -11,7 +11,7 @@ import pytest
 
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.evaluation import wilson_interval
-from lib_rankopt.evaluation.preferences import agreement
+from lib_rankopt.evaluation.preferences import agreement, outcomes
 from lib_rankopt.evaluation.preferences.agreement import Answer
 
 
@@ -122,6 +122,21 @@ def test_nobody_and_one_rater_agree_with_no_one() -> None:
     assert single.raters[0].consensus is None
     ties = agreement([("x", 1, 2, 0), ("y", 1, 2, 0)])
     assert (ties.alpha_nominal, ties.alpha_ordinal) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "said"),
+    [
+        (((1,), (0,)), {(1, 0, 1)}),
+        (((0, 1),), {(0, 1, 0)}),
+        (((2, 0), (1, 3)), {(2, 0, 0), (2, 1, 1), (2, 3, 1), (0, 1, 1), (0, 3, 1)}),  # 1 and 3 were not ordered
+        (((0, 1, 2),), set()),
+    ],
+)
+def test_an_answer_in_tiers_two_by_two(tiers: tuple[tuple[int, ...], ...], said: set[tuple[int, int, int]]) -> None:
+    found = list(outcomes(tiers))
+    assert set(found) == said
+    assert len(found) == len(said)
 
 
 @pytest.mark.parametrize("answer", [("x", 1, 2, 2), ("x", 1, 1, 0)])

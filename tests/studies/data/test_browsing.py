@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError
-from lib_rankopt.store import BlobStore, Store, open_store
+from lib_rankopt.store import BlobStore, Store
 from lib_rankopt.store.collected.files import HeldFiles
 from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft, ImageQuery
 from lib_rankopt.store.records import CandidateRecord, EventDraft, RoundRecord, StudyRecord
@@ -21,13 +21,6 @@ from lib_rankopt.studies.data.duplicates import best
 from lib_rankopt.studies.data.jobs import Step
 from lib_rankopt.studies.data.service import Data
 from tests.studies.data.filled import fill, label, paint, pair
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(tmp_path / "data")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lib_rankopt.errors import RankOptError
-from lib_rankopt.store import Store, open_store
+from lib_rankopt.store import Store
 from lib_rankopt.store.collected.files import HeldFiles
 from lib_rankopt.store.collected.records import CollectedImage, ImageQuery
 from lib_rankopt.studies.data.gallery import GALLERY, Gallery
@@ -16,13 +15,6 @@ from tests.store.collected.pictures import png
 
 SETTINGS = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 32x32, Model hash: abc, Model: m"
 PARAMETERS = f"a fox <lora:x:1>\nNegative prompt: blurry\n{SETTINGS}"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(tmp_path / "data")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError
-from lib_rankopt.store import BlobStore, Store, formats, open_store
+from lib_rankopt.store import BlobStore, Store, formats
 from lib_rankopt.store.collected.files import HeldFiles
 from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft
 from lib_rankopt.studies.data import moving
-from lib_rankopt.studies.data.aggregate import aggregate, answers_of
+from lib_rankopt.studies.data.aggregate import aggregate, agreement_of, answers_of
+from lib_rankopt.studies.data.beliefs import REPEATS
 from lib_rankopt.studies.data.jobs import Jobs
 from lib_rankopt.studies.data.moving import Moving
 from lib_rankopt.studies.data.sources import find_sources
@@ -23,24 +24,20 @@ ROWS = 12_000
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(tmp_path / "data")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def held(tmp_path: Path) -> HeldFiles:
     return HeldFiles(tmp_path / "data")
 
 
 @pytest.fixture
-def mover(store: Store, held: HeldFiles, tmp_path: Path) -> Iterator[Moving]:
-    jobs = Jobs()
-    made = Moving(store, BlobStore(tmp_path / "data"), held, jobs)
-    made.jobs = jobs  # type: ignore[attr-defined]
+def jobs() -> Iterator[Jobs]:
+    made = Jobs()
     yield made
-    jobs.close()
+    made.close()
+
+
+@pytest.fixture
+def mover(store: Store, held: HeldFiles, jobs: Jobs, tmp_path: Path) -> Moving:
+    return Moving(store, BlobStore(tmp_path / "data"), held, jobs)
 
 
 @pytest.fixture
@@ -89,13 +86,13 @@ def test_a_folder_that_has_grown_is_read_whole(store: Store, held: HeldFiles, tm
     assert last.outcome["look"] == {"here": 5, "gone": 0, "changed": 0, "found": 0, "skipped": 4, "problems": []}
 
 
-def test_jobs_import_and_export(mover: Moving, store: Store, held: HeldFiles, tmp_path: Path) -> None:
+def test_jobs_import_and_export(mover: Moving, jobs: Jobs, store: Store, held: HeldFiles, tmp_path: Path) -> None:
     path = folder_of(tmp_path)
     view = mover.start_import("auto", path, "mine")
     assert view.collection == store.collected.collections()[0].number
-    done = mover.jobs.wait(view.id, 30)
+    done = jobs.wait(view.id, 30)
     assert (done.state, done.outcome["images"], done.outcome["look"]["here"]) == ("done", 4, 4)
-    out = mover.jobs.wait(mover.start_export("jsonl", ["mine"], tmp_path / "out").id, 30)
+    out = jobs.wait(mover.start_export("jsonl", ["mine"], tmp_path / "out").id, 30)
     assert (out.state, out.outcome["images"], out.done) == ("done", 4, out.total)
     assert (tmp_path / "out" / "metadata.jsonl").is_file()
     (path / "0.png").unlink()
@@ -103,14 +100,14 @@ def test_jobs_import_and_export(mover: Moving, store: Store, held: HeldFiles, tm
     assert (looked["here"], looked["gone"]) == (3, 1)
 
 
-def test_what_cannot_be_is_said_before_the_job(mover: Moving, long: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_is_said_before_the_job(mover: Moving, jobs: Jobs, long: Path, tmp_path: Path) -> None:
     for arguments in (("auto", tmp_path / "none"), ("nonsense", long), ("kto", long, "", {"x": "1"})):
         with pytest.raises(InvalidInputError):
             mover.start_import(*arguments)
     (tmp_path / "x.bin").write_bytes(b"\0\1")
     with pytest.raises(InvalidInputError, match="name its format: "):
         mover.start_import("auto", tmp_path / "x.bin")
-    mover.jobs.wait(mover.start_import("kto", long, "mine", look=False).id, 30)
+    jobs.wait(mover.start_import("kto", long, "mine", look=False).id, 30)
     with pytest.raises(ConflictError, match="another name"):
         mover.start_import("folder", folder_of(tmp_path), "mine")
     with pytest.raises(NotFoundError):
@@ -119,7 +116,7 @@ def test_what_cannot_be_is_said_before_the_job(mover: Moving, long: Path, tmp_pa
         mover.start_export("jsonl", [], long)
     with pytest.raises(InvalidInputError, match="no folder"):
         mover.start_export("jsonl", [], tmp_path / "no" / "out")
-    assert mover.jobs.wait(mover.start_export("dro", ["mine"], tmp_path / "out").id, 30).state == "failed"  # no file is there
+    assert jobs.wait(mover.start_export("dro", ["mine"], tmp_path / "out").id, 30).state == "failed"  # no file is there
     assert not (tmp_path / "out").exists()
 
 
@@ -133,7 +130,7 @@ def test_sources_by_name_number_and_neither(store: Store) -> None:
         find_sources(store, ["three"])
 
 
-def test_all_that_was_said_is_one_strength(store: Store, held: HeldFiles, tmp_path: Path) -> None:
+def test_all_that_was_said_is_one_strength(mover: Moving, store: Store) -> None:
     made = store.collected.create(Collection("one"))
     images = [ImageDraft(name) for name in "abcd"]
     said = [
@@ -143,7 +140,7 @@ def test_all_that_was_said_is_one_strength(store: Store, held: HeldFiles, tmp_pa
         FeedbackDraft("like", ("d",), ((0,),), "4", source="saved"),
     ]
     store.collected.add(made.number, images, said)
-    dataset = Moving(store, BlobStore(tmp_path), held, Jobs()).dataset(find_sources(store, []))
+    dataset = mover.dataset(find_sources(store, []))
     found = aggregate(dataset)
     strength = dict(zip(found.keys, found.ratings.mean.tolist(), strict=True))
     assert strength["a"] > strength["b"] > strength["c"]
@@ -154,10 +151,24 @@ def test_all_that_was_said_is_one_strength(store: Store, held: HeldFiles, tmp_pa
     assert sorted(answers_of(dataset)) == [("Ann", "a", "b", 1), ("Ann", "a", "c", 1), ("Bo", "c", "b", 0)]
 
 
-def test_an_archive_brings_everything_back(mover: Moving, store: Store, tmp_path: Path) -> None:
+def test_what_was_shown_again_counts_for_the_agreement_alone(mover: Moving, store: Store) -> None:
+    made = store.collected.create(Collection("one"))
+    said = [
+        FeedbackDraft("pair", ("a", "b"), ((0,), (1,)), "1"),
+        FeedbackDraft("pair", ("b", "a"), ((1,), (0,)), "2", about={REPEATS: 1}),
+    ]
+    store.collected.add(made.number, [ImageDraft(name) for name in "ab"], said)
+    dataset = mover.dataset(find_sources(store, []))
+    assert aggregate(dataset).comparisons.games.tolist() == [1, 1]
+    (rater,) = agreement_of(dataset).raters
+    assert rater.repeats is not None
+    assert (rater.answers, rater.repeats.mean) == (2, 1.0)
+
+
+def test_an_archive_brings_everything_back(mover: Moving, jobs: Jobs, tmp_path: Path) -> None:
     dataset = small()
     list(moving.export_steps(dataset, formats.get("archive"), tmp_path / "a.rankopt.zip"))
-    done = mover.jobs.wait(mover.start_import("auto", tmp_path / "a.rankopt.zip").id, 30)
+    done = jobs.wait(mover.start_import("auto", tmp_path / "a.rankopt.zip").id, 30)
     assert done.state == "done"
     assert (done.outcome["images"], done.outcome["feedback"]) == (len(dataset.entries), len(dataset.answers))
     assert done.outcome["look"]["here"] == len(dataset.files)
