@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -70,7 +70,6 @@ def run_look(arguments: Namespace) -> int:
             raise InvalidInputError(f"--search {missing[0]}: there is no such folder.")
         for collection in found.collections:
             outcome = follow(moving.look_steps(stores.store.collected, stores.held, collection, arguments.search), arguments)
-            outcome = outcome or {"here": 0, "gone": 0, "changed": 0, "found": 0, "skipped": 0, "problems": []}
             code |= bool(outcome["gone"] or outcome["changed"] or outcome["problems"])
             if arguments.json:
                 print_json({"report": {"collection": collection.number, "name": collection.name, **outcome}})
@@ -86,8 +85,8 @@ def follow(steps: Iterator[Step], arguments: Namespace) -> dict[str, Any]:
     """Go through a job's steps, tell how far it is, and return its last outcome."""
     outcome: dict[str, Any] = {}
     unit, said, began, first = "", 0.0, time.monotonic(), 0
-    with ExitStack() as whole:
-        stack, advance = whole.enter_context(ExitStack()), None
+    advance: Callable[[float], None] | None = None
+    with ExitStack() as stack:
         for step in steps:
             outcome = step.outcome
             if advance is None or step.unit != unit:

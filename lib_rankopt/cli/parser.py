@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from lib_rankopt import __version__
-from lib_rankopt.cli.parser_data import add_data_commands
+from lib_rankopt.cli.parser_data import add_data_commands, lazy
 
 _EXAMPLES = """\
 examples:
@@ -65,10 +63,6 @@ examples:
 """
 
 
-def _lazy(module: str, function: str = "run") -> Callable[[argparse.Namespace], Any]:
-    return lambda arguments: getattr(import_module(f"lib_rankopt.cli.{module}"), function)(arguments)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; ``arguments.run(arguments)`` executes the chosen command."""
     parser = argparse.ArgumentParser(
@@ -104,7 +98,7 @@ def _add_serve(commands: Any) -> None:
     serve.add_argument("--port", type=int, default=7861, help="default 7861; the next free one if it is taken")
     serve.add_argument("--listen", action="store_true", help="accept connections from other machines (default: this machine only)")
     serve.add_argument("--no-browser", action="store_true", help="do not open a browser window")
-    serve.set_defaults(run=_lazy("serve"))
+    serve.set_defaults(run=lazy("serve"))
 
 
 def _model(text: str) -> str:
@@ -142,7 +136,7 @@ def _add_generate(commands: Any) -> None:
     _add_selection(generate)
     generate.add_argument("--tree", action="store_true", help="also write a picture of how each image was chosen")
     generate.add_argument("--json", action="store_true", help="one JSON object a line per image")
-    generate.set_defaults(run=_lazy("generate"))
+    generate.set_defaults(run=lazy("generate"))
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:
@@ -173,7 +167,7 @@ def _add_optimize(commands: Any) -> None:
     _add_selection(optimize)
     optimize.add_argument("--out", type=Path, metavar="FILE", help="write the image with the best score as PNG")
     optimize.add_argument("--json", action="store_true", help="one JSON object a line per round: round, images, best, incumbent")
-    optimize.set_defaults(run=_lazy("optimize"))
+    optimize.set_defaults(run=lazy("optimize"))
 
 
 def _add_score(commands: Any) -> None:
@@ -195,7 +189,7 @@ def _add_score(commands: Any) -> None:
     action.add_argument("--list", action="store_true", help="names of all scorers, and whether their weights are here")
     action.add_argument("--download", default="", metavar="NAME[,NAME]", help="fetch the weights of these scorers")
     action.add_argument("--calibrate", type=Path, metavar="POOL", help="score these images and measure z:NAME by them from now on")
-    score.set_defaults(run=_lazy("score"))
+    score.set_defaults(run=lazy("score"))
 
 
 def _add_train(commands: Any) -> None:
@@ -220,7 +214,7 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--resume", type=Path, metavar="RUN", help="folder of a run to go on with")
     train.add_argument("--pause-with-stdin", action="store_true", help="pause when standard input ends, as the tab's runs do")
     train.add_argument("--json", action="store_true", help="one JSON object a line per update, and the outcome as the last")
-    train.set_defaults(run=_lazy("train"))
+    train.set_defaults(run=lazy("train"))
 
 
 def _add_studies(commands: Any) -> None:
@@ -234,7 +228,7 @@ def _add_studies(commands: Any) -> None:
     every = ((listing, "list_studies"), (show, "show"), (delete, "delete"), (pack, "pack"), (unpack, "unpack"))
     for action, function in every:
         action.add_argument("--json", action="store_true", help="machine-readable")
-        action.set_defaults(run=_lazy("studies", function))
+        action.set_defaults(run=lazy("studies", function))
     for action in (show, delete, pack):
         action.add_argument("study", help="id, the start of one, or name")
     pack.add_argument("file", type=Path, metavar="FILE", help="new file, such as fox.rankopt.zip")
@@ -250,4 +244,4 @@ def _add_pocket(commands: Any) -> None:
     target.add_argument("--diffusers", type=Path, metavar="DIR", help="new folder that diffusers' from_pretrained takes")
     target.add_argument("--webui", type=Path, metavar="DIR", help="root of the webui")
     export.add_argument("--json", action="store_true", help="one JSON object: the path written to")
-    export.set_defaults(run=_lazy("pocket"))
+    export.set_defaults(run=lazy("pocket"))

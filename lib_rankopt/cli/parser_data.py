@@ -71,7 +71,8 @@ examples:
 _FROM = "a collection (name or number) or a study (name, id, start of the id); may be given several times (default: everything)"
 
 
-def _lazy(module: str, function: str = "run") -> Callable[[argparse.Namespace], Any]:
+def lazy(module: str, function: str = "run") -> Callable[[argparse.Namespace], Any]:
+    """A command of a module that is imported when it is called: ``--help`` waits for none of them."""
     return lambda arguments: getattr(import_module(f"lib_rankopt.cli.{module}"), function)(arguments)
 
 
@@ -106,7 +107,7 @@ def _add_import(commands: Any) -> None:
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the format")
     command.add_argument("--no-look", action="store_true", help="do not open the images to hash and measure them; 'look' does so later")
     command.add_argument("--json", action="store_true", help="one JSON object a line: progress, and the report as the last")
-    command.set_defaults(run=_lazy("data", "run_import"))
+    command.set_defaults(run=lazy("data", "run_import"))
 
 
 def _add_export(commands: Any) -> None:
@@ -116,14 +117,14 @@ def _add_export(commands: Any) -> None:
     _add_from(command)
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the format")
     command.add_argument("--json", action="store_true", help="one JSON object a line: progress, and the report as the last")
-    command.set_defaults(run=_lazy("data", "run_export"))
+    command.set_defaults(run=lazy("data", "run_export"))
 
 
 def _add_stats(commands: Any) -> None:
     command = _command(commands, "stats", "count what is there: images, prompts, feedback, raters")
     _add_from(command)
     command.add_argument("--json", action="store_true", help="one JSON object")
-    command.set_defaults(run=_lazy("stats"))
+    command.set_defaults(run=lazy("stats"))
 
 
 def _add_aggregate(commands: Any) -> None:
@@ -134,7 +135,7 @@ def _add_aggregate(commands: Any) -> None:
     command.add_argument("--raters", action="store_true", help="how far raters agree with each other and with themselves")
     command.add_argument("--explicit", action="store_true", help="only what was said on purpose, no label that was concluded")
     command.add_argument("--json", action="store_true", help="one JSON object a line per image printed, and the summary as the last")
-    command.set_defaults(run=_lazy("aggregate"))
+    command.set_defaults(run=lazy("aggregate"))
 
 
 def _add_look(commands: Any) -> None:
@@ -142,7 +143,7 @@ def _add_look(commands: Any) -> None:
     _add_from(command, "a collection, by name or number; may be given several times (default: all)")
     command.add_argument("--search", action="append", type=Path, default=[], metavar="FOLDER", help="where to look for missing ones too")
     command.add_argument("--json", action="store_true", help="one JSON object a line: progress, and the report as the last")
-    command.set_defaults(run=_lazy("data", "run_look"))
+    command.set_defaults(run=lazy("data", "run_look"))
 
 
 def _add_select(commands: Any) -> None:
@@ -170,4 +171,4 @@ def _add_select(commands: Any) -> None:
     where.add_argument("--no-likes", action="store_true", help="without the like that each of them comes with, by the scorer")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of --to's format")
     command.add_argument("--json", action="store_true", help="one JSON object a line per image: file, prompt, score …; the summary last")
-    command.set_defaults(run=_lazy("select"))
+    command.set_defaults(run=lazy("select"))

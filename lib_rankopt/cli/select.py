@@ -25,7 +25,7 @@ from lib_rankopt.store.formats.base import Format
 from lib_rankopt.store.formats.hpd_benchmark import HpdBenchmark
 from lib_rankopt.studies.data import moving
 from lib_rankopt.studies.data.chosen import AsRows, Chosen
-from lib_rankopt.studies.data.pools import Candidate, FormatPool, Pool, StorePool
+from lib_rankopt.studies.data.pools import Candidate, FormatPool, Pool, StorePool, candidates_of
 from lib_rankopt.studies.data.sources import Sources, find_sources
 
 Target = tuple[Format, Path]
@@ -62,7 +62,7 @@ def run(arguments: Namespace) -> int:
         by = "+".join(names) or arguments.by
         with Chosen(pools, best(found, *limits), by, not arguments.no_likes, spread) as chosen:
             report = _report(chosen, found, scores, pools, arguments)
-            report.update(_write(chosen, target, arguments, stores))
+            report.update(_write(chosen, scores, target, arguments, stores))
         _tell(report, arguments)
     # a launcher takes any other status for a crash
     return 1 if (report["without_score"] or report["unreadable_rows"]) and own.processes == 1 else 0
@@ -90,6 +90,7 @@ def _check(arguments: Namespace, names: Sequence[str], own: Shard) -> None:
     check_scorers(names)
     check_out(arguments.out)
     if arguments.scores_to:
+        score_caches.check_suffix(arguments.scores_to)
         check_writable(arguments.scores_to.parent)
 
 
@@ -155,13 +156,12 @@ def _of_store(stores: Stores, names: Sequence[str]) -> list[Pool]:
 def _allowed(arguments: Namespace, pools: Sequence[Pool]) -> Callable[[], Iterator[tuple[Pool, Candidate]]]:
     """All candidates, or only those that were (not) preferred."""
     if not (arguments.preferred or arguments.no_preferred):
-        return lambda: ((pool, one) for pool in pools for one in pool.candidates())
-    preferred = [pool.preferred() for pool in pools]
+        return lambda: candidates_of(pools)
+    preferred = {id(pool): pool.preferred() for pool in pools}
     return lambda: (
         (pool, one)
-        for pool, own in zip(pools, preferred, strict=True)
-        for one in pool.candidates()
-        if ((one.image.key, one.image.prompt) in own) == arguments.preferred
+        for pool, one in candidates_of(pools)
+        if ((one.image.key, one.image.prompt) in preferred[id(pool)]) == arguments.preferred
     )
 
 
@@ -210,15 +210,17 @@ def _report(
     if not arguments.json and arguments.to is None and not arguments.collection:
         cells = [(str(i), f"{p.score:.5g}", p.pool.file_of(p.original), _short(p.original.prompt)) for i, p in enumerate(chosen.places, 1)]
         table(("", "score", "file", "prompt"), cells)
-    if arguments.scores_to and scores is not None:
-        by_caption = arguments.scores_to.suffix.lower() == ".jsonl"
-        rows = ((one.key if by_caption else one.path, one.prompt, value) for one, value in scores.rows())
-        report["scores_written"] = score_caches.write(arguments.scores_to, rows)
     return report
 
 
-def _write(chosen: Chosen, target: Target | None, arguments: Namespace, stores: Callable[[], Stores]) -> dict[str, Any]:
+def _write(
+    chosen: Chosen, scores: Scores | None, target: Target | None, arguments: Namespace, stores: Callable[[], Stores]
+) -> dict[str, Any]:
     written: dict[str, Any] = {}
+    if arguments.scores_to and scores is not None:
+        by_caption = arguments.scores_to.suffix.lower() == ".jsonl"
+        values = ((one.key if by_caption else one.path, one.prompt, value) for one, value in scores.rows())
+        written["scores_written"] = score_caches.write(arguments.scores_to, values)
     if target is not None:
         written["written"] = follow(moving.export_steps(chosen, *target, total=len(chosen.places)), arguments)
     if arguments.collection:

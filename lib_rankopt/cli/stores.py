@@ -48,4 +48,4 @@ def open_stores(arguments: Namespace) -> Iterator[Stores]:
 
 def format_options(arguments: Namespace) -> dict[str, str]:
     """Read ``--set``, whose values stay text."""
-    return {key: text.partition("=")[2] for text in arguments.set for key, _ in [option("--set", text)]}
+    return {option("--set", text)[0]: text.partition("=")[2] for text in arguments.set}

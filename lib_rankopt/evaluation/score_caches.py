@@ -101,14 +101,23 @@ def _whole(file: IO[bytes], path: Path) -> bytes:
     return data
 
 
+def check_suffix(path: Path) -> None:
+    """Refuse a file whose suffix is none of a cache.
+
+    Raises:
+        InvalidInputError: it is neither ``.json`` nor ``.jsonl``.
+    """
+    if path.suffix.lower() not in (".json", ".jsonl"):
+        raise InvalidInputError(f"{path}: scores are written as .json (by path) or as .jsonl (by image and caption).")
+
+
 def write(path: Path, scores: Iterable[tuple[str, str, float]]) -> int:
     """Write (name, caption, score) as Diffusion-DRO reads them: ``.json`` by name, ``.jsonl`` by name and caption. Return how many.
 
     Raises:
         InvalidInputError: another suffix, or in a ``.json`` a name with two captions. StoreError: it cannot be written.
     """
-    if path.suffix.lower() not in (".json", ".jsonl"):
-        raise InvalidInputError(f"{path}: scores are written as .json (by path) or as .jsonl (by image and caption).")
+    check_suffix(path)
     count = 0
 
     def fill(file: IO[bytes]) -> None:

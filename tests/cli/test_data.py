@@ -392,6 +392,7 @@ def test_images_without_a_score_are_counted(run: Run, images: Path, red: dict[st
         (("--scorer", "pickscore", "--top", "1", "--set", "top=1"), "--to"),
         (("--scorer", "pickscore", "--top", "1", "--from", "nothing"), "Nor is there a file"),
         (("--scorer", "pickscore,aesthetic2", "--top", "1", "--scores-to", "x.json"), "one scorer"),
+        (("--scorer", "pickscore", "--top", "1", "--scores-to", "x.csv"), "as .json"),
         (("--scores-from", "none.json", "--top", "1"), "cannot be read"),
     ],
 )
@@ -400,6 +401,7 @@ def test_select_that_cannot_be(arguments: tuple[str, ...], said: str, run: Run, 
     code, _, err = run("select", *given)
     assert code == 2
     assert said in err
+    assert not any(one.scored for one in red.values())
 
 
 def test_two_processes_select_once(

@@ -161,8 +161,11 @@ def _import_outcome(collection: Collection, fmt: Format, report: IntakeReport) -
 
 def look_steps(store: CollectionStore, held: HeldFiles, collection: Collection, search: Sequence[Path] = ()) -> Iterator[Step]:
     """Look at a collection's files; outcomes: here, gone, changed, found (again, under another name), skipped (as before), problems."""
+    report = None
     for report in look(store, held, collection, search):
         yield Step(report.done, report.total, "images", _look_outcome(report))
+    if report is None:  # no images
+        yield Step(0, 0, "images", _look_outcome(LookReport()))
 
 
 def _look_outcome(report: LookReport) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def find_sources(store: Store, wanted: Sequence[str]) -> Sources:
     every = everything(store)
     if not wanted:
         return every
-    found = [one for name in wanted for one in [_find(every, name)]]
+    found = [_find(every, name) for name in wanted]
     once = list({id(one): one for one in found}.values())
     return Sources(
         tuple(one for one in once if isinstance(one, Collection)), tuple(one for one in once if not isinstance(one, Collection))

@@ -98,6 +98,8 @@ def test_jobs_import_and_export(mover: Moving, jobs: Jobs, store: Store, held: H
     (path / "0.png").unlink()
     looked = list(moving.look_steps(store.collected, held, store.collected.collections()[0]))[-1].outcome
     assert (looked["here"], looked["gone"]) == (3, 1)
+    (nothing,) = moving.look_steps(store.collected, held, store.collected.create(Collection("empty")))
+    assert nothing.outcome == {"here": 0, "gone": 0, "changed": 0, "found": 0, "skipped": 0, "problems": []}
 
 
 def test_what_cannot_be_is_said_before_the_job(mover: Moving, jobs: Jobs, long: Path, tmp_path: Path) -> None:
