@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lib_rankopt.errors import InvalidInputError, StoreError
@@ -27,6 +27,7 @@ def brute(candidates: list[Scored], top: int | None, per_group: int | None) -> l
     return order[:top]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(CANDIDATES, LIMITS, LIMITS, st.randoms(use_true_random=False))
 def test_as_brute_force_in_any_order(values: list[tuple[int, str]], top: int | None, per_group: int | None, rng: random.Random) -> None:
     candidates = [Scored(f"{i:03d}", float(score), group) for i, (score, group) in enumerate(values)]

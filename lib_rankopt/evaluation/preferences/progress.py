@@ -25,7 +25,6 @@ class Progress:
         settled: share of pairs whose order is known with probability ``confidence`` or more, 0 … 1.
         expected_tau: expected Kendall τ between the order of the means and the order of the true strengths, 0 … 1:
             mean of 2 Φ(|mean_i − mean_j| / √(sd_i² + sd_j²)) − 1. With no answers it is 0.
-        neighbours_settled: share of neighbours in the order of the means, within each group, that are settled; the hardest pairs.
         pairs: number of pairs that can be compared.
         sampled: number of pairs that ``settled`` and ``expected_tau`` were taken from; below ``pairs`` it is a random sample, and the
             shares have a standard error of at most 0.5 / √sampled.
@@ -34,7 +33,6 @@ class Progress:
 
     settled: float
     expected_tau: float
-    neighbours_settled: float
     pairs: int
     sampled: int
     confidence: float
@@ -64,7 +62,7 @@ def progress(
     groups = np.zeros(mean.shape, np.int64) if group is None else np.asarray(group)
     if mean.ndim != 1 or not mean.shape == sd.shape == groups.shape:
         raise InvalidInputError(f"Means, sds and groups have the shapes {mean.shape}, {sd.shape} and {groups.shape}; they must agree.")
-    order = np.lexsort((mean, groups))  # group by group, each from worst to best
+    order = np.argsort(groups, kind="stable")  # group by group
     starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order[:1]] - 1)) if len(order) else np.empty(0, np.int64)
     sizes = np.diff(np.append(starts, len(order)))
     total = int(np.sum(sizes * (sizes - 1) // 2))
@@ -72,12 +70,9 @@ def progress(
         return None
     i, j = _all_pairs(starts, sizes) if total <= ALL_PAIRS_UP_TO else _some_pairs(starts, sizes, rng)
     certain = _certainty(mean[order], sd[order], i, j)
-    lower = np.setdiff1d(np.arange(len(order)), starts + sizes - 1, assume_unique=True)
-    neighbours = _certainty(mean[order], sd[order], lower, lower + 1)
     return Progress(
         settled=float(np.mean(certain >= confidence)),
         expected_tau=float(np.mean(2.0 * certain - 1.0)),
-        neighbours_settled=float(np.mean(neighbours >= confidence)),
         pairs=total,
         sampled=len(i),
         confidence=confidence,
