@@ -7,9 +7,8 @@ import io
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,40 +20,15 @@ from lib_rankopt.cli.shards import Shard, device_of, shard
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.evaluation import mean_interval
 from lib_rankopt.scorers import ScorerShelf, registry
-from lib_rankopt.scorers.base import Scorer, ScorerInfo
+from tests.cli.conftest import Red, Run
 
-Run = Callable[..., tuple[int, str, str]]
 PROMPT = "a red square"
 
 
-class Red(Scorer):
-    """The red of the first pixel; stops like Ctrl-C when asked for more than ``most`` images."""
-
-    def __init__(self, name: str, uses_prompt: bool = True, warning: str = "", most: int = 10**6) -> None:
-        self.info = ScorerInfo(name, "1", "0 to 255", "none", uses_prompt, warning=warning)
-        self.most, self.scored = most, 0
-
-    def score(self, images: Any, prompts: str | Sequence[str]) -> torch.Tensor:
-        if self.scored + len(images) > self.most:
-            raise KeyboardInterrupt
-        self.scored += len(images)
-        return torch.tensor([float(image.getpixel((0, 0))[0]) for image in images])
-
-    def to(self, device: str) -> None:
-        pass
-
-
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-
-    def called(*arguments: object) -> tuple[int, str, str]:
-        code = main(["--data-dir", str(tmp_path / "data"), "score", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
+def run(run: Run) -> Run:
+    """As everywhere, with ``score`` before the arguments."""
+    return partial(run, "score")
 
 
 @pytest.fixture
