@@ -76,8 +76,7 @@ def _find(path: Path) -> list[Source]:
 
 
 def _rows(source: Source) -> Iterator[Row]:
-    tokens = Occurrences()
-    return json_tables.rows(source, text.json_list(source.path), lambda values: _made(values, tokens))
+    return json_tables.rows(source, text.json_list(source.path), _made)
 
 
 def _made(values: Mapping[str, Any], tokens: Occurrences) -> Made:

@@ -99,10 +99,10 @@ def _refuse_prompts(source: Source) -> None:
 
 def _rows(source: Source) -> Iterator[Row]:
     _refuse_prompts(source)
-    tokens, folder = Occurrences(), source.path.stem
+    folder = source.path.stem
     below = folder if (source.path.parent / folder).is_dir() else ""
 
-    def make(values: Mapping[str, Any]) -> Made:
+    def make(values: Mapping[str, Any], tokens: Occurrences) -> Made:
         return _ranked(values, below, tokens) if "image_path" in values else _pair(values, below, tokens)
 
     return json_tables.rows(source, text.json_list(source.path), make)

@@ -103,18 +103,17 @@ def _newest(found: list[Source]) -> Source | None:
 
 
 def _rows(source: Source, root: Path, votes: bool) -> Iterator[Row]:
-    head, tokens = text.csv_head(source.path), Occurrences()
+    head = text.csv_head(source.path)
 
     @lru_cache(maxsize=4096)
     def where(path: str) -> str:
         return _place(path, source.path.parent, root)
 
+    lines = text.csv_rows(source.path)
     if all(name in head for name in _PAIRS):
-        return json_tables.rows(source, text.csv_rows(source.path), lambda values: _pair(values, where, tokens), "line")
+        return json_tables.rows(source, lines, lambda values, tokens: _pair(values, where, tokens), "line")
     if all(name in head for name in _RATINGS[:3]):
-        return json_tables.rows(
-            source, text.csv_rows(source.path), lambda values: _rating(values, where, tokens if votes else None), "line"
-        )
+        return json_tables.rows(source, lines, lambda values, tokens: _rating(values, where, tokens if votes else None), "line")
     raise InvalidInputError(
         f"{source.path} has the columns {', '.join(head)[:300]}; image-ranker has {', '.join(_PAIRS)} or {', '.join(_RATINGS)}."
     )

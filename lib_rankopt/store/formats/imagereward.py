@@ -95,8 +95,7 @@ def _is_list(path: Path) -> bool:
 
 
 def _rows(source: Source) -> Iterator[Row]:
-    tokens = Occurrences()
-    return json_tables.rows(source, text.json_list(source.path), lambda values: _made(values, tokens))
+    return json_tables.rows(source, text.json_list(source.path), _made)
 
 
 def _made(values: Mapping[str, Any], tokens: Occurrences) -> Made:

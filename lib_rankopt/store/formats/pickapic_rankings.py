@@ -79,16 +79,11 @@ def _find(path: Path) -> list[Source]:
 
 
 def _rows(source: Source) -> Iterator[Row]:
-    tokens, kind = Occurrences(), source.path.suffix.lower()
-
-    def make(values: Mapping[str, Any]) -> Made:
-        return _made(values, tokens)
-
+    kind = source.path.suffix.lower()
     if kind == ".parquet":
-        return json_tables.rows(source, _parquet(source), make, "row")
-    if kind in (".jsonl", ".json"):
-        return json_tables.rows(source, text.json_lines(source.path), make, "line")
-    return json_tables.rows(source, text.csv_rows(source.path, _NEEDED), make, "line")
+        return json_tables.rows(source, _parquet(source), _made, "row")
+    lines = text.json_lines(source.path) if kind in (".jsonl", ".json") else text.csv_rows(source.path, _NEEDED)
+    return json_tables.rows(source, lines, _made, "line")
 
 
 def _parquet(source: Source) -> Iterator[text.Line]:
