@@ -23,9 +23,9 @@ from lib_rankopt.store.formats import files, json_tables, sources, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, ImageEntry, Row, WriteReport
 from lib_rankopt.store.formats.grouping import Tally
 from lib_rankopt.store.formats.json_tables import Made
-from lib_rankopt.store.formats.shapes import FIRST, Occurrences, pairs, plain
+from lib_rankopt.store.formats.shapes import FIRST, Occurrences, plain
 from lib_rankopt.store.formats.sources import Source
-from lib_rankopt.store.formats.writing import EVERY, NO_LABELS, NO_TIES, ImageFolder, count_unused, csv_file, empty_folder
+from lib_rankopt.store.formats.writing import EVERY, NO_LABELS, ImageFolder, count_unused, csv_file, empty_folder, strict_pairs
 
 _PAIRS = ("Winner", "Loser")
 _RATINGS = ("Image", "ELO", "Uncertainty", "Upvotes", "Downvotes")
@@ -90,11 +90,7 @@ def _find(path: Path) -> list[Source]:
         return found
     chosen = [_newest([source for source in found if word in source.path.name]) for word in ("comparisons", "rankings")]
     names = {one.path for one in chosen if one is not None} or {source.path for source in found}
-    kept: list[Source] = []
-    for source in found:
-        if source.path in names:
-            kept.append(Source(source.path, source.name, kept[-1].end if kept else 0, source.size))
-    return kept
+    return sources.only(found, lambda source: source.path in names)
 
 
 def _newest(found: list[Source]) -> Source | None:
@@ -184,9 +180,7 @@ def _compared(answer: FeedbackEntry, shown: tuple[ImageEntry, ...], images: Imag
     if len(shown) < 2:
         report.leave_out(NO_LABELS, answer.token)
         return
-    strict = [(better, worse) for better, worse, equal in pairs(answer.tiers) if not equal]
-    if len(strict) < len(shown) * (len(shown) - 1) // 2:
-        report.leave_out(NO_TIES, answer.token)
+    strict = strict_pairs(answer, report)
     if strict and (paths := images.all(*shown)):
         report.feedback += 1
         yield from ((paths[better], paths[worse]) for better, worse in strict)
