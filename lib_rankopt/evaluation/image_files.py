@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +13,9 @@ from PIL import Image, UnidentifiedImageError
 from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
 from lib_rankopt.evaluation.image_prompts import CAPTIONS, prompt_beside, prompt_in
 from lib_rankopt.scorers.prompts import without_tags
+from lib_rankopt.store.formats.folders import KINDS, broken, listing
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-# Those of the suffixes and no other: Pillow would start a program for some of its formats.
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF")
-# What Pillow raises at files that are damaged, cut off, huge or made to do harm: no one family.
-_BROKEN = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, ArithmeticError, AssertionError, MemoryError,
-    RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
+_BROKEN = broken()
 _NO_PROMPT = f"no prompt: neither in the image nor in a {' or '.join(CAPTIONS)} file beside it"
 
 
@@ -108,23 +100,10 @@ def _once(sources: Iterable[Source]) -> Iterator[Source]:
 
 
 def _in_folder(folder: Path) -> Iterator[Source]:
-    files: list[str] = []
-    folders: list[str] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.name)
-                elif entry.name.lower().endswith(SUFFIXES) and not entry.is_dir():
-                    files.append(entry.name)
-    except OSError as error:
-        yield Source(folder, f"the folder cannot be listed ({error.strerror or error})")
-        return
-    for name in sorted(files):
-        yield Source(folder / name)
-    for name in sorted(folders):
+    files, folders, problems = listing(folder)
+    yield from (Source(folder, why) for name, why in problems if not name)  # the others are links
+    yield from (Source(folder / name) for name in files)
+    for name in folders:
         yield from _in_folder(folder / name)
 
 
@@ -138,7 +117,7 @@ def read(source: Source, prompt: str = "") -> Picture:
         record = _stated(record, source.path, data)
         if not record.size:
             return Picture(record, error="the file is empty")
-        with Image.open(source.path if data is None else io.BytesIO(data), formats=_FORMATS) as opened:
+        with Image.open(source.path if data is None else io.BytesIO(data), formats=KINDS) as opened:
             opened.load()
             image = opened.copy()
             try:
@@ -171,7 +150,7 @@ def pixels_of(source: Source) -> int:
     if source.data is not None:
         return 0
     try:
-        with Image.open(source.path, formats=_FORMATS) as opened:
+        with Image.open(source.path, formats=KINDS) as opened:
             return int(opened.width * opened.height)
     except _BROKEN:
         return 0
@@ -194,7 +173,7 @@ def is_current(known: ScoredFile, source: Source, prompt: str, by_prompt: bool) 
 
 def _prompt_now(path: Path) -> str:
     try:
-        with Image.open(path, formats=_FORMATS) as opened:
+        with Image.open(path, formats=KINDS) as opened:
             found = prompt_in(opened)
             if not found and opened.format == "PNG":
                 opened.load()

@@ -42,31 +42,27 @@ def captions_beside(path: Path | str) -> Iterator[str]:
     Raises:
         InvalidInputError: a caption cannot be read, or is not UTF-8.
     """
+    # as text: a Path for each of very many files costs time, and a place in Python's table of names
+    stem = os.path.splitext(path)[0]  # noqa: PTH122
     for suffix in CAPTIONS:
-        raw = file_beside(path, suffix)
-        if raw and (text := caption_text(raw, _name_beside(path, suffix))):
+        raw = caption_bytes(stem + suffix)
+        if raw and (text := caption_text(raw, os.path.basename(stem) + suffix)):  # noqa: PTH119
             yield text
 
 
-def file_beside(path: Path | str, suffix: str) -> bytes | None:
-    """Return the first MiB of the file of another suffix beside an image, ``None`` where there is none.
+def caption_bytes(path: str) -> bytes | None:
+    """Return the first MiB of a caption's file, ``None`` where there is none.
 
     Raises:
         InvalidInputError: it cannot be read.
     """
-    # as text: a Path for each of very many files costs time, and a place in Python's table of names
-    caption = os.path.splitext(path)[0] + suffix  # noqa: PTH122
     try:
-        if not os.path.isfile(caption):  # noqa: PTH113  (a pipe would let us wait for ever)
+        if not os.path.isfile(path):  # noqa: PTH113  (a pipe would let us wait for ever)
             return None
-        with open(caption, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:  # noqa: PTH123
             return file.read(_MOST_TEXT)
     except OSError as error:
-        raise InvalidInputError(f"the caption {_name_beside(path, suffix)} cannot be read ({error.strerror or error})") from error
-
-
-def _name_beside(path: Path | str, suffix: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0] + suffix  # noqa: PTH119, PTH122
+        raise InvalidInputError(f"the caption {os.path.basename(path)} cannot be read ({error.strerror or error})") from error  # noqa: PTH119
 
 
 def caption_text(raw: bytes, name: str) -> str:

@@ -21,7 +21,8 @@ from lib_rankopt.errors import InvalidInputError, NotFoundError, RankOptError, S
 from lib_rankopt.store.blobs import atomic_file, image_hash, sync_files
 from lib_rankopt.store.collected.phash import phash
 from lib_rankopt.store.collected.records import CollectedImage, Collection, FileFacts, ImageQuery
-from lib_rankopt.store.formats.files import SUFFIXES, file_hash, inside, read, suffix_of
+from lib_rankopt.store.formats.files import file_hash, inside, read, suffix_of
+from lib_rankopt.store.formats.folders import walk
 
 if TYPE_CHECKING:
     from lib_rankopt.store.collected.base import CollectionStore
@@ -300,15 +301,9 @@ def _match(
 
 def _image_files(folder: Path) -> Iterator[Path]:
     """Image files below a folder, sorted; hidden ones and links are left out."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise InvalidInputError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
-    for entry in entries:
-        if entry.name.startswith(".") or entry.is_symlink():
-            continue
-        if entry.is_dir():
-            with suppress(InvalidInputError):
-                yield from _image_files(Path(entry.path))
-        elif entry.name.lower().endswith(SUFFIXES):
-            yield Path(entry.path)
+    for found in walk(folder):
+        path = folder / found.path
+        if found.path == ".":
+            raise InvalidInputError(f"{folder}: {found.problem}.")
+        if not found.problem and not path.is_symlink():
+            yield path

@@ -8,6 +8,7 @@ by key, and repeats their prompts and hashes, so that every line can be read by 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
@@ -15,14 +16,13 @@ from typing import IO, Any, cast
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store.formats import folders, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, FeedbackKind, Format, ImageEntry, Row, WriteReport
-from lib_rankopt.store.formats.shapes import moment, plain
+from lib_rankopt.store.formats.shapes import moment, plain, written_token
 from lib_rankopt.store.formats.writing import read_image
 from lib_rankopt.store.formats.zip_files import ArchiveReader, ArchiveWriter, new_archive
 
 KIND = "dataset"
 _IMAGES, _FEEDBACK = "images.jsonl", "feedback.jsonl"
 _SHAPES = {"ranking": (2, 1 << 20), "pair": (2, 2), "like": (1, 1), "dislike": (1, 1)}
-_LONGEST_TOKEN = 128
 _DEEP = 30
 
 
@@ -121,10 +121,7 @@ def _image_row(line: text.Line, archive: ArchiveReader) -> Row:
     try:
         if not file.startswith("images/"):
             raise InvalidInputError(f"file is {file[:80]!r}, no image in the archive")
-        known = ImageEntry(
-            entry.key, entry.prompt, None, archive.read(file), entry.sha256, entry.width, entry.height, entry.model, entry.about
-        )  # fmt: skip
-        return Row(line.done, place, (known,))
+        return Row(line.done, place, (replace(entry, data=archive.read(file)),))
     except InvalidInputError as error:
         return Row(line.done, place, (entry,), problem=str(error))
 
@@ -146,12 +143,10 @@ def _answer_row(line: text.Line, done: int) -> Row:
     try:
         row = _object(line)
         keys = [text.clean(key) if isinstance(key, str) else "" for key in _list(row, "images")]
-        kind, token = text.word(row, "kind"), text.word(row, "token")
+        kind, token = text.word(row, "kind"), written_token(row)
         least, most = _SHAPES.get(kind, (1, 0))
         if not least <= len(keys) <= most or not all(keys) or len(set(keys)) < len(keys):
             raise InvalidInputError(f"{kind[:20]!r} of {len(keys)} images is nothing that can be said")
-        if not 0 < len(token) <= _LONGEST_TOKEN:
-            raise InvalidInputError(f"token is {token[:80]!r}; 1 to {_LONGEST_TOKEN} signs are expected")
         prompts, hashes = (_long(row, name, len(keys)) for name in ("prompts", "hashes"))
         prompt = None if row.get("prompt") is None else text.word(row, "prompt")
         said = FeedbackEntry(

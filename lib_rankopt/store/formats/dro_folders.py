@@ -17,13 +17,12 @@ from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store.formats import files, folders, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, ImageEntry, Row, WriteReport
 from lib_rankopt.store.formats.image_folder import Head, head_of, relative_name, token_of
-from lib_rankopt.store.formats.labels import NO_COMPARISONS, Labels
+from lib_rankopt.store.formats.labels import Labels
 from lib_rankopt.store.formats.writing import read_image
-from lib_rankopt.store.image_prompts import caption_text, file_beside
+from lib_rankopt.store.image_prompts import caption_bytes, caption_text
 
 CAPTION = "caption.txt"
 RATING = "rating"
-_SUFFIX = ".txt"
 _MOST_SCORES = 32
 _DIGITS = 5
 
@@ -143,7 +142,7 @@ def _walk(root: Path) -> Iterator[_Found]:
 def _caption(root: Path, folder: str) -> tuple[str, str]:
     """Return a folder's caption, and what is wrong with it."""
     try:
-        raw = file_beside(files.inside_text(root, f"{folder}/{CAPTION}"), _SUFFIX)
+        raw = caption_bytes(files.inside_text(root, f"{folder}/{CAPTION}"))
         if raw is None:
             return "", f"there is no {CAPTION} beside the image"
         return text.clean(caption_text(raw, CAPTION)), ""
@@ -196,13 +195,9 @@ def _best(dataset: Dataset, top: int | None, report: WriteReport) -> list[_Best]
     """The best images, best first: those that are liked, then those that stand in comparisons, by strength; never a disliked one."""
     ratings = dataset.ratings()
     with Labels() as labels:
-        labels.collect(dataset, WriteReport())  # comparisons are not lost here: they are in the ratings
+        labels.collect(dataset, report)
         good = (one for at, image in enumerate(dataset.images()) if (one := _judged(image, at, labels, ratings, report)))
-        best = sorted(good, key=_order, reverse=True) if top is None else heapq.nlargest(top, _counted(good, top, report), key=_order)
-    for answer, _ in dataset.feedback():
-        if answer.kind in ("ranking", "pair"):
-            report.leave_out(NO_COMPARISONS, answer.token)
-    return best
+        return sorted(good, key=_order, reverse=True) if top is None else heapq.nlargest(top, _counted(good, top, report), key=_order)
 
 
 def _order(one: _Best) -> tuple[int, float, int]:

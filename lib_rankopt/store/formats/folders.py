@@ -23,20 +23,19 @@ NOT_FOLLOWED = "a link to a folder, or one that cannot be listed; it is not look
 RECODED = "the image's file is written anew as PNG, without what else stood in it"
 _DEEPEST = 64  # folders in folders
 
-
 # What Pillow raises at files that are damaged, cut off, huge or made to do harm is of no one family. Its bomb error is an Exception.
-BROKEN: tuple[type[BaseException], ...] = (
+_BROKEN: tuple[type[BaseException], ...] = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, ArithmeticError, AssertionError, MemoryError,
     RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
-KINDS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF")  # and no other: Pillow would start a program for some
+KINDS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF")  # those of files.SUFFIXES and no other: Pillow would start a program for some
 
 
 def broken() -> tuple[type[BaseException], ...]:
     """Return all that Pillow raises at a bad file."""
     from PIL import Image
 
-    return (*BROKEN, Image.DecompressionBombError, Image.DecompressionBombWarning)
+    return (*_BROKEN, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 # -- reading
@@ -73,7 +72,10 @@ def walk(root: Path, inside: str = "", depth: int = 0) -> Iterator[Found]:
 
 
 def listing(folder: Path) -> tuple[list[str], list[str], list[tuple[str, str]]]:
-    """Return the names of a folder's images, of its sub-folders, and the name and trouble of what is neither; each sorted."""
+    """Return the names of a folder's images, of its sub-folders, and name and trouble of what is not looked into; each sorted.
+
+    Trouble without a name is the folder's own: it cannot be listed.
+    """
     images: list[str] = []
     folders: list[str] = []
     problems: list[tuple[str, str]] = []
@@ -161,15 +163,25 @@ def as_png(data: bytes, report: WriteReport, key: str) -> bytes:
     """
     if files.suffix_of(data) == ".png":
         return data
+    made = encoded(data, "PNG", compress_level=4)
+    report.leave_out(RECODED, key)
+    return made
+
+
+def encoded(data: bytes, kind: str, **options: int) -> bytes:
+    """Return an image file's first picture as RGB in another kind of file, ``options`` being those of Pillow for it.
+
+    Raises:
+        InvalidInputError: it cannot be read.
+    """
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(data), formats=KINDS) as opened:
             out = io.BytesIO()
-            opened.convert("RGB").save(out, "PNG", compress_level=4)
+            opened.convert("RGB").save(out, kind, **options)
     except broken() as error:
         raise InvalidInputError(f"the image cannot be read ({error or type(error).__name__})") from error
-    report.leave_out(RECODED, key)
     return out.getvalue()
 
 

@@ -8,9 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lib_rankopt.errors import MissingDependencyError, RankOptError
+from lib_rankopt.errors import RankOptError
 from lib_rankopt.store.formats import names, text
 from lib_rankopt.store.formats.files import SUFFIXES
+from lib_rankopt.store.formats.parquet import Parquet
+from lib_rankopt.store.formats.wl_folders import SIDES
 
 _SOME = 200  # entries of a folder that are looked at
 _DEEP = 6  # folders in folders that a first image is looked for in
@@ -87,16 +89,8 @@ def _of_lines(path: Path) -> str | None:
 
 
 def _of_parquet(path: Path) -> str | None:
-    try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise MissingDependencyError(f"{path} is Parquet, which needs a package ({error}); install it with: pip install pyarrow") from error
-    try:
-        with ParquetFile(path) as file:
-            return _of_columns(set(file.schema_arrow.names))
-    except (ArrowException, ValueError):
-        return None
+    with Parquet(path) as file:
+        return _of_columns(set(file.columns))
 
 
 def _of_zip(path: Path) -> str | None:
@@ -142,7 +136,7 @@ def _tables(files: Iterable[Path]) -> list[Path]:
 
 
 def _has_sides(folder: Path) -> bool:
-    return any((folder / win).is_dir() and (folder / lose).is_dir() for win, lose in (("w", "l"), ("win", "lose"), ("chosen", "rejected")))
+    return any((folder / win).is_dir() and (folder / lose).is_dir() for win, lose in SIDES)
 
 
 def _first_image(folder: Path, depth: int = 0) -> Path | None:

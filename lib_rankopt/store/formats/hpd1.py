@@ -76,8 +76,7 @@ def _find(path: Path) -> list[Source]:
 
 
 def _rows(source: Source) -> Iterator[Row]:
-    tokens = Occurrences()
-    return json_tables.rows(source, text.json_list(source.path), lambda values: _made(values, tokens))
+    return json_tables.rows(source, text.json_list(source.path), _made)
 
 
 def _made(values: Mapping[str, Any], tokens: Occurrences) -> Made:
@@ -86,7 +85,7 @@ def _made(values: Mapping[str, Any], tokens: Occurrences) -> Made:
     try:
         best, rater = text.whole(values, "human_preference"), text.word(values, "user_hash")
     except InvalidInputError as error:
-        return Made(images, problem=f"{error}; HPD v1 has the chosen one's index there")
+        return Made(images, problem=f"{error}; HPD v1 has the chosen one's index in human_preference")
     if not 0 <= best < len(images):
         return Made(images, problem=f"human_preference is {str(best)[:80]}, no index of {len(images)} images")
     if len(images) < 2:

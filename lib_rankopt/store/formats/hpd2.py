@@ -25,9 +25,9 @@ from lib_rankopt.store.formats import json_tables, sources, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, ImageEntry, Row, WriteReport
 from lib_rankopt.store.formats.grouping import Groups, Tally
 from lib_rankopt.store.formats.json_tables import Made
-from lib_rankopt.store.formats.shapes import FIRST, SECOND, Occurrences, caption, compared, numbers, pairs, ranks_of, tiers_of
+from lib_rankopt.store.formats.shapes import FIRST, SECOND, Occurrences, caption, compared, numbers, ranks_of, tiers_of
 from lib_rankopt.store.formats.sources import Source
-from lib_rankopt.store.formats.writing import EVERY, NO_LABELS, NO_TIES, ImageFolder, JsonList, count_unused, empty_folder, whole_file
+from lib_rankopt.store.formats.writing import EVERY, NO_LABELS, ImageFolder, JsonList, count_unused, empty_folder, strict_pairs, whole_file
 
 _MOST_ANNOTATORS = 1000
 _RAW = ("raw_annotations", "raw_annotation")
@@ -99,10 +99,10 @@ def _refuse_prompts(source: Source) -> None:
 
 def _rows(source: Source) -> Iterator[Row]:
     _refuse_prompts(source)
-    tokens, folder = Occurrences(), source.path.stem
+    folder = source.path.stem
     below = folder if (source.path.parent / folder).is_dir() else ""
 
-    def make(values: Mapping[str, Any]) -> Made:
+    def make(values: Mapping[str, Any], tokens: Occurrences) -> Made:
         return _ranked(values, below, tokens) if "image_path" in values else _pair(values, below, tokens)
 
     return json_tables.rows(source, text.json_list(source.path), make)
@@ -153,9 +153,7 @@ def _answer(annotation: Any, paths: list[str], prompt: str, summary: Mapping[str
 
 
 def _write_pairs(answer: FeedbackEntry, shown: tuple[ImageEntry, ...], images: ImageFolder, out: JsonList, report: WriteReport) -> None:
-    strict = [(better, worse) for better, worse, equal in pairs(answer.tiers) if not equal]
-    if len(strict) < len(shown) * (len(shown) - 1) // 2:
-        report.leave_out(NO_TIES, answer.token)
+    strict = strict_pairs(answer, report)
     if not strict or not (names := images.all(*shown)):
         return
     report.feedback += 1

@@ -23,9 +23,9 @@ from lib_rankopt.store.formats import files, json_tables, sources, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, ImageEntry, Row, WriteReport
 from lib_rankopt.store.formats.grouping import Tally
 from lib_rankopt.store.formats.json_tables import Made
-from lib_rankopt.store.formats.shapes import FIRST, Occurrences, pairs, plain
+from lib_rankopt.store.formats.shapes import FIRST, Occurrences, plain
 from lib_rankopt.store.formats.sources import Source
-from lib_rankopt.store.formats.writing import EVERY, NO_LABELS, NO_TIES, ImageFolder, count_unused, csv_file, empty_folder
+from lib_rankopt.store.formats.writing import EVERY, NO_LABELS, ImageFolder, count_unused, csv_file, empty_folder, strict_pairs
 
 _PAIRS = ("Winner", "Loser")
 _RATINGS = ("Image", "ELO", "Uncertainty", "Upvotes", "Downvotes")
@@ -90,11 +90,7 @@ def _find(path: Path) -> list[Source]:
         return found
     chosen = [_newest([source for source in found if word in source.path.name]) for word in ("comparisons", "rankings")]
     names = {one.path for one in chosen if one is not None} or {source.path for source in found}
-    kept: list[Source] = []
-    for source in found:
-        if source.path in names:
-            kept.append(Source(source.path, source.name, kept[-1].end if kept else 0, source.size))
-    return kept
+    return sources.only(found, lambda source: source.path in names)
 
 
 def _newest(found: list[Source]) -> Source | None:
@@ -103,18 +99,17 @@ def _newest(found: list[Source]) -> Source | None:
 
 
 def _rows(source: Source, root: Path, votes: bool) -> Iterator[Row]:
-    head, tokens = text.csv_head(source.path), Occurrences()
+    head = text.csv_head(source.path)
 
     @lru_cache(maxsize=4096)
     def where(path: str) -> str:
         return _place(path, source.path.parent, root)
 
+    lines = text.csv_rows(source.path)
     if all(name in head for name in _PAIRS):
-        return json_tables.rows(source, text.csv_rows(source.path), lambda values: _pair(values, where, tokens), "line")
+        return json_tables.rows(source, lines, lambda values, tokens: _pair(values, where, tokens), "line")
     if all(name in head for name in _RATINGS[:3]):
-        return json_tables.rows(
-            source, text.csv_rows(source.path), lambda values: _rating(values, where, tokens if votes else None), "line"
-        )
+        return json_tables.rows(source, lines, lambda values, tokens: _rating(values, where, tokens if votes else None), "line")
     raise InvalidInputError(
         f"{source.path} has the columns {', '.join(head)[:300]}; image-ranker has {', '.join(_PAIRS)} or {', '.join(_RATINGS)}."
     )
@@ -185,9 +180,7 @@ def _compared(answer: FeedbackEntry, shown: tuple[ImageEntry, ...], images: Imag
     if len(shown) < 2:
         report.leave_out(NO_LABELS, answer.token)
         return
-    strict = [(better, worse) for better, worse, equal in pairs(answer.tiers) if not equal]
-    if len(strict) < len(shown) * (len(shown) - 1) // 2:
-        report.leave_out(NO_TIES, answer.token)
+    strict = strict_pairs(answer, report)
     if strict and (paths := images.all(*shown)):
         report.feedback += 1
         yield from ((paths[better], paths[worse]) for better, worse in strict)

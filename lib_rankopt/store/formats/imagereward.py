@@ -12,6 +12,7 @@ Written is such a list, ``train.json`` (the training code loads ``{train,valid,t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,9 +78,9 @@ def _find(path: Path) -> tuple[list[Source], bool]:
     index = ("metadata-*.parquet",)
     beside = ("images/*/*/*.json", "*/*/*.json", "*.json")
     if path.is_dir():
-        lists = [one for one in sorted(path.glob("*.json")) if one.is_file() and _is_list(one)]
-        if lists:
-            return [one for one in sources.find(path, what, ("*.json",)) if one.path in lists], True
+        with suppress(InvalidInputError):  # no json that may be read
+            if lists := sources.only(sources.find(path, what, ("*.json",)), lambda source: _is_list(source.path)):
+                return lists, True
     found = sources.find(path, what, index, *((glob,) for glob in beside))
     return found, path.is_file() and path.suffix.lower() != ".parquet" and _is_list(path)
 
@@ -95,8 +96,7 @@ def _is_list(path: Path) -> bool:
 
 
 def _rows(source: Source) -> Iterator[Row]:
-    tokens = Occurrences()
-    return json_tables.rows(source, text.json_list(source.path), lambda values: _made(values, tokens))
+    return json_tables.rows(source, text.json_list(source.path), _made)
 
 
 def _made(values: Mapping[str, Any], tokens: Occurrences) -> Made:

@@ -9,7 +9,7 @@ from typing import Any
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store.formats import files
 from lib_rankopt.store.formats.base import FeedbackEntry, ImageEntry, Row
-from lib_rankopt.store.formats.shapes import MOST_IMAGES
+from lib_rankopt.store.formats.shapes import MOST_IMAGES, Occurrences
 from lib_rankopt.store.formats.sources import Source
 from lib_rankopt.store.formats.text import Line
 
@@ -23,28 +23,32 @@ class Made:
     problem: str = ""
 
 
-def rows(source: Source, lines: Iterable[Line], make: Callable[[Mapping[str, Any]], Made], unit: str = "element") -> Iterator[Row]:
+Maker = Callable[[Mapping[str, Any], Occurrences], Made]
+
+
+def rows(source: Source, lines: Iterable[Line], make: Maker, unit: str = "element") -> Iterator[Row]:
     """Make a row of each line.
 
     Args:
-        make: may raise InvalidInputError, which becomes the row's problem.
+        make: is given the line's values and what makes the tokens of this source; may raise InvalidInputError, which becomes the row's
+            problem.
         unit: what is counted, for messages.
     """
+    tokens = Occurrences()
     for values, number, position, problem in lines:
         done, place = source.start + position, f"{source.name}, {unit} {number}"
         if problem:
             yield Row(done, place, problem=problem)
             continue
-        made = attempt(make, values)
+        made = _attempt(make, values, tokens)
         yield Row(done, place, made.images, made.feedback, made.problem)
 
 
-def attempt(make: Callable[[Mapping[str, Any]], Made], values: Any) -> Made:
-    """Make one, whatever it is made of."""
+def _attempt(make: Maker, values: Any, tokens: Occurrences) -> Made:
     if not isinstance(values, dict):
         return Made(problem=f"{str(values)[:80]!r} is no object with named values")
     try:
-        return make(values)
+        return make(values, tokens)
     except InvalidInputError as error:
         return Made(problem=str(error))
 

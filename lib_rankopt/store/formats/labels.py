@@ -8,7 +8,7 @@ from lib_rankopt.store.formats.base import Dataset, WriteReport
 from lib_rankopt.store.formats.grouping import Tally
 
 LIKED, DISLIKED = 1, -1
-NO_COMPARISONS = "the format has no rankings and pairs"
+_NO_COMPARISONS = "the format has no rankings and pairs"
 _SAID, _CONCLUDED = "said", "concluded"
 
 
@@ -24,7 +24,7 @@ class Labels(Tally):
         for answer, images in dataset.feedback():
             side = {"like": LIKED, "dislike": DISLIKED}.get(answer.kind)
             if side is None:
-                report.leave_out(NO_COMPARISONS, answer.token)
+                report.leave_out(_NO_COMPARISONS, answer.token)
             elif side not in sides:
                 report.leave_out(f"the format as it was called has no {answer.kind}s", answer.token)
             else:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
@@ -34,7 +35,7 @@ from typing import IO, Any, cast
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store.formats import files, folders, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, FeedbackKind, Format, ImageEntry, Row, WriteReport
-from lib_rankopt.store.formats.shapes import Occurrences, caption, ending, moment, plain
+from lib_rankopt.store.formats.shapes import Occurrences, caption, ending, moment, plain, written_token
 from lib_rankopt.store.formats.writing import GONE, read_image
 
 INDEX = "metadata.jsonl"
@@ -46,7 +47,6 @@ _COLUMNS: Mapping[str, Any] = {
     "file_name": "", "kind": "image", "prompt": "", "images": [], "label": "", "shown": [0], "prompts": "", "rater": "", "created_at": "",
     "source": "", "token": "", "sha256": "", "model": "", "width": 0, "height": 0, "rating": 0.0, "rating_std": 0.0, "about": "{}",
 }  # fmt: skip
-_LONGEST_TOKEN = 128
 _LARGEST_SIDE = 1 << 24
 
 
@@ -185,10 +185,7 @@ def _ours(row: Mapping[str, Any]) -> _Found:
     prompts = (_same_length(_json_in("prompts", written), str, len(names)) if written else None) or [prompt] * len(names)
     images = tuple(ImageEntry(name, of, name) for name, of in zip(names, prompts, strict=True))
     more = {name: text.word(row, name) for name in ("rater", "source")} | {"created_at": moment(row.get("created_at"))}
-    token = text.word(row, "token")
-    if not 0 < len(token) <= _LONGEST_TOKEN:
-        raise InvalidInputError(f"token is {token[:80]!r}; 1 to {_LONGEST_TOKEN} signs are expected")
-    said = _answer(kind, tiers, token, {**more, "prompt": prompt, "about": row["about"]})
+    said = _answer(kind, tiers, written_token(row), {**more, "prompt": prompt, "about": row["about"]})
     return images, (_in_order_shown(said, row.get("shown")),)
 
 
@@ -255,9 +252,7 @@ def _in_order_shown(said: FeedbackEntry, shown: Any) -> FeedbackEntry:
     place = {now: at for at, now in enumerate(order)}
     tiers = tuple(tuple(sorted(place[position] for position in tier)) for tier in said.tiers)
     images = tuple(said.images[position] for position in order)
-    return FeedbackEntry(
-        said.kind, images, tiers, said.token, said.prompt, said.rater, said.created_at, said.source, said.about
-    )  # fmt: skip
+    return replace(said, images=images, tiers=tiers)
 
 
 def _same_length(value: Any, kind: type, length: int) -> list[Any] | None:

@@ -20,7 +20,7 @@ from lib_rankopt.store.formats import pickapic_write, sources, text
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, ImageEntry, Row, WriteReport
 from lib_rankopt.store.formats.json_tables import Made
 from lib_rankopt.store.formats.parquet import Parquet, arrow
-from lib_rankopt.store.formats.shapes import FIRST, LONGEST_KEY, SECOND, TIE, Occurrences, Tiers, moment, plain
+from lib_rankopt.store.formats.shapes import FIRST, LONGEST_KEY, SECOND, TIE, Occurrences, Tiers, moment, plain, rater
 
 _TIERS: Mapping[tuple[float, float], Tiers] = {(1.0, 0.0): FIRST, (0.0, 1.0): SECOND, (0.5, 0.5): TIE}
 _OWN = frozenset(
@@ -146,9 +146,9 @@ def _count_tokens(file: Parquet, group: int, columns: Sequence[str], count: int,
 
 
 def _token(values: Mapping[str, Any], tokens: Occurrences, number: int) -> str:
-    """Identity of a row: its ranking and images; where these have no names, its place."""
+    """Identity of a row: its ranking and images; where these have no names, its place, of which there is no second."""
     parts = [str(values.get(name)) for name in _IDENTITY]
-    return tokens.token(*parts) if "None" not in parts[1:] else tokens.token("row", str(number))
+    return tokens.token(*parts) if "None" not in parts[1:] else f"row-{number}"
 
 
 def _made(values: Mapping[str, Any], token: str) -> Made:
@@ -162,14 +162,13 @@ def _made(values: Mapping[str, Any], token: str) -> Made:
     if labels not in _TIERS:
         shown = f"{values.get('label_0')!s:.40} and {values.get('label_1')!s:.40}"
         return Made(images, problem=f"the labels are {shown}; 1 and 0, 0 and 1 or 0.5 and 0.5 are expected")
-    rater = values.get("user_id")
     answer = FeedbackEntry(
         "pair",
         (images[0].key, images[1].key),
         _TIERS[labels],
         token,
         prompt,
-        "" if rater is None else str(plain(rater))[:200],
+        rater(values.get("user_id")),
         moment(values.get("created_at")),
         about=_about(values, images, _TIERS[labels]),
     )

@@ -19,7 +19,7 @@ from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, Image
 from lib_rankopt.store.formats.grouping import Tally
 from lib_rankopt.store.formats.json_tables import Made
 from lib_rankopt.store.formats.parquet import Parquet
-from lib_rankopt.store.formats.shapes import LONGEST_KEY, Occurrences, about, caption, choice, choices, compared, moment, plain
+from lib_rankopt.store.formats.shapes import LONGEST_KEY, Occurrences, about, caption, choice, choices, compared, moment, rater
 from lib_rankopt.store.formats.sources import Source
 from lib_rankopt.store.formats.writing import EVERY, NO_LABELS, NO_TIES, count_unused, csv_file, empty_folder
 
@@ -79,16 +79,11 @@ def _find(path: Path) -> list[Source]:
 
 
 def _rows(source: Source) -> Iterator[Row]:
-    tokens, kind = Occurrences(), source.path.suffix.lower()
-
-    def make(values: Mapping[str, Any]) -> Made:
-        return _made(values, tokens)
-
+    kind = source.path.suffix.lower()
     if kind == ".parquet":
-        return json_tables.rows(source, _parquet(source), make, "row")
-    if kind in (".jsonl", ".json"):
-        return json_tables.rows(source, text.json_lines(source.path), make, "line")
-    return json_tables.rows(source, text.csv_rows(source.path, _NEEDED), make, "line")
+        return json_tables.rows(source, _parquet(source), _made, "row")
+    lines = text.json_lines(source.path) if kind in (".jsonl", ".json") else text.csv_rows(source.path, _NEEDED)
+    return json_tables.rows(source, lines, _made, "line")
 
 
 def _parquet(source: Source) -> Iterator[text.Line]:
@@ -129,16 +124,10 @@ def _made(values: Mapping[str, Any], tokens: Occurrences) -> Made:
     if best != _TIE and best not in uids:
         return Made(images, problem=f"best_image_uid is {best[:80]!r}, none of the images")
     tiers = (tuple(range(len(uids))),) if best == _TIE else choice(uids.index(best), len(uids))
-    rater, more = values.get("user_id"), about(values, "ranking_id")
-    token = tokens.token(str(values.get("ranking_id")), str(rater), best, *uids)
+    who, more = values.get("user_id"), about(values, "ranking_id")
+    token = tokens.token(str(values.get("ranking_id")), str(who), best, *uids)
     at = moment(values.get("created_at"))
-    return Made(images, (FeedbackEntry(compared(len(images)), tuple(uids), tiers, token, prompt, _rater(rater), at, about=more),))
-
-
-def _rater(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    return str(plain(value))[:200]
+    return Made(images, (FeedbackEntry(compared(len(images)), tuple(uids), tiers, token, prompt, rater(who), at, about=more),))
 
 
 def _said(answer: FeedbackEntry, shown: tuple[ImageEntry, ...], report: WriteReport) -> list[tuple[int | None, tuple[int, ...]]]:

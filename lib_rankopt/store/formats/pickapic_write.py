@@ -6,7 +6,6 @@ that cannot be written (an image is gone) among them: to know better, every imag
 
 from __future__ import annotations
 
-import io
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.store.formats import files
+from lib_rankopt.store.formats import files, folders
 from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, ImageEntry, WriteReport
 from lib_rankopt.store.formats.grouping import Tally
 from lib_rankopt.store.formats.parquet import arrow
@@ -55,7 +54,7 @@ ENCODED = "the image is no JPEG and was encoded as one (quality 95), which chang
 _GROUP = 32 << 20  # bytes of images in a row group
 _GROUP_ROWS = 10_000
 _KEPT = 64  # images kept encoded: those of one ranking come again and again
-_LARGEST = 1 << 63
+_LARGEST, _LONGEST = 1 << 63, 20  # of a whole number of 64 bits, and its digits with the sign
 
 
 @dataclass(frozen=True)
@@ -147,8 +146,8 @@ class _Images:
         if data is None or files.suffix_of(data) == ".jpg":
             return data
         try:
-            encoded = _jpeg(data)
-        except (OSError, SyntaxError, ValueError):
+            encoded = folders.encoded(data, "JPEG", quality=95, subsampling=0)
+        except InvalidInputError:
             if first:
                 self._report.leave_out(GONE, image.key)
             return None
@@ -157,22 +156,12 @@ class _Images:
         return encoded
 
 
-def _jpeg(data: bytes) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    with Image.open(io.BytesIO(data)) as image:
-        image.convert("RGB").save(file, "JPEG", quality=95, subsampling=0)
-    return file.getvalue()
-
-
 def _rows(answer: FeedbackEntry, shown: tuple[ImageEntry, ...], data: list[bytes], captions: Tally, count: int) -> Iterator[dict[str, Any]]:
     """Rows of one answer, one per pair; the two are in the order in which they were shown."""
-    tier = {position: at for at, positions in enumerate(answer.tiers) for position in positions}
     best = answer.about.get("best_image_uid") or (shown[answer.tiers[0][0]].key if len(answer.tiers[0]) == 1 else None)
     for at, (better, worse, equal) in enumerate(pairs(answer.tiers)):
         a, b = sorted((better, worse))
-        label = 0.5 if equal else float(tier[a] < tier[b])
+        label = 0.5 if equal else float(better == a)
         prompt = caption(answer, shown[better])
         index = answer.about.get("__index_level_0__")
         yield {
@@ -202,8 +191,8 @@ def _number(value: object, name: str) -> int:
     """A whole number as it is; else one of 63 bits that is always the same for the name."""
     if isinstance(value, int) and not isinstance(value, bool) and -_LARGEST <= value < _LARGEST:
         return value
-    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdecimal() and -_LARGEST <= int(value[:20]) < _LARGEST:
-        return int(value[:20])
+    if isinstance(value, str) and len(value) <= _LONGEST and value.isascii() and value.removeprefix("-").isdecimal():
+        return _number(int(value), name)
     return int.from_bytes(sha256(name.encode("utf-8", "replace")).digest()[:8], "big") >> 1
 
 

@@ -13,6 +13,7 @@ from lib_rankopt.store.formats import text
 from lib_rankopt.store.formats.shapes import plain
 
 _COLUMNS = ("prompt", "caption", "text")
+_MOST_TOLD = 3  # bad entries that the log names
 _log = logging.getLogger("rankopt.store")
 
 
@@ -36,17 +37,17 @@ class Prompt:
 def read_prompts(path: Path) -> Iterator[str]:
     """Yield the prompts of a list, in order, also those that come again: their places count, as in HPDv2's benchmark.
 
-    Entries that cannot be read are left out and told to the log; :func:`entries` names each.
+    Entries that cannot be read are left out, the first three told to the log; :func:`entries` names each.
 
     Raises:
         InvalidInputError: see :func:`entries`.
     """
-    bad: list[Prompt] = []
+    bad = 0
     for entry in entries(path):
         if not entry.problem:
             yield entry.text
-        elif len(bad) < 3:
-            bad.append(entry)
+        elif bad < _MOST_TOLD:
+            bad += 1
             _log.warning("%s: %s: %s", path, entry.place, entry.problem)
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.store.formats.base import FeedbackEntry, FeedbackKind, ImageEntry, Row
-from lib_rankopt.store.formats.text import clean
+from lib_rankopt.store.formats.text import clean, word
 
 Tiers = tuple[tuple[int, ...], ...]
 MOST_IMAGES = 256  # of one ranking; what has more is taken for a damaged file
 LONGEST_KEY = 1024  # signs of an image's uid
+_LONGEST_TOKEN = 128
 FIRST: Tiers = ((0,), (1,))
 SECOND: Tiers = ((1,), (0,))
 TIE: Tiers = ((0, 1),)
@@ -119,6 +120,24 @@ def moment(value: object) -> str:
     except (ValueError, OverflowError):
         return ""
     return aware.isoformat()
+
+
+def rater(value: object) -> str:
+    """Return whom a row names as the one who said something, as text; empty where it is nobody, or not a number."""
+    named = plain(value)
+    return "" if named is None else str(named)[:200]
+
+
+def written_token(row: Mapping[str, Any]) -> str:
+    """Return the token that one of our own formats has written into a row.
+
+    Raises:
+        InvalidInputError: there is none, or it is too long to be one of ours.
+    """
+    token = word(row, "token")
+    if not 0 < len(token) <= _LONGEST_TOKEN:
+        raise InvalidInputError(f"token is {token[:80]!r}; 1 to {_LONGEST_TOKEN} signs are expected")
+    return token
 
 
 _BITS = 27  # 16 MiB: one wrong suspicion in 4,000 rows at a million rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib_rankopt.errors import InvalidInputError
@@ -71,6 +71,14 @@ def _sized(paths: Sequence[Path], root: Path) -> list[Source]:
     return sources
 
 
+def only(sources: Sequence[Source], is_wanted: Callable[[Source], bool]) -> list[Source]:
+    """Some of the files, as if there were no others."""
+    kept: list[Source] = []
+    for source in filter(is_wanted, sources):
+        kept.append(replace(source, start=kept[-1].end if kept else 0))
+    return kept
+
+
 def total(sources: Sequence[Source]) -> int:
     """Bytes of all."""
     return sources[-1].end
@@ -88,8 +96,8 @@ def read(sources: Sequence[Source], after: int, rows: Callable[[Source], Iterato
     for source in sources:
         if source.end <= after:
             continue
+        held: Row | None = None  # as shapes.ending does, without another generator for each of millions of rows
         try:
-            held: Row | None = None  # as shapes.ending does, without another generator for each of millions of rows
             for row in rows(source):
                 if held is not None and held.done > after:
                     yield held
@@ -98,4 +106,6 @@ def read(sources: Sequence[Source], after: int, rows: Callable[[Source], Iterato
         except InvalidInputError as error:
             if len(sources) == 1:
                 raise
+            if held is not None and held.done > after:
+                yield held
             yield Row(source.end, source.name, problem=str(error))

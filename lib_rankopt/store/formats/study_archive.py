@@ -6,6 +6,7 @@ The file is of the same kind as :mod:`.archive` writes, ``NAME.rankopt.zip``: ``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,26 +115,32 @@ def _gathered(store: Store, study_id: str) -> StudyContent:
 
 
 def _put_image(archive: ArchiveWriter, blobs: BlobStore, name: str, report: StudyReport) -> str:
-    try:
-        blobs.load_image(name)  # checks it
-        member = archive.put_image(files.read(blobs.image_path(name)))
-    except (NotFoundError, StoreError):
+    data = _held(blobs.image_path(name), name, BlobStore.image_in)
+    if data is None:
         report.missing.append(name)
         return ""
     report.images += 1
-    return member
+    return archive.put_image(data)
 
 
 def _put_latent(archive: ArchiveWriter, blobs: BlobStore, name: str, report: StudyReport) -> str:
-    member = f"latents/{name[:2]}/{name}.safetensors"
-    try:
-        blobs.load_latent(name)
-        archive.put(member, files.read(blobs.latent_path(name)))
-    except (NotFoundError, StoreError):
+    data = _held(blobs.latent_path(name), name, BlobStore.latent_in)
+    if data is None:
         report.missing.append(name)
         return ""
+    member = f"latents/{name[:2]}/{name}.safetensors"
+    archive.put(member, data)
     report.latents += 1
     return member
+
+
+def _held(path: Path, name: str, identity: Callable[[bytes], str]) -> bytes | None:
+    """A file of the store as it goes into the archive; ``None`` where it is gone, or holds something else than its name says."""
+    try:
+        data = files.read(path)
+        return data if identity(data) == name else None
+    except (NotFoundError, StoreError, InvalidInputError):
+        return None
 
 
 # -- in

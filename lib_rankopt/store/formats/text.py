@@ -36,7 +36,7 @@ class Line(NamedTuple):
     problem: str = ""
 
 
-def csv_rows(path: Path, needed: Sequence[str] = (), delimiter: str = ",") -> Iterator[Line]:
+def csv_rows(path: Path, needed: Sequence[str] = ()) -> Iterator[Line]:
     """Yield the rows of a CSV file with a head, each as a dictionary by column. Bytes that are no UTF-8 are read as Windows-1252.
 
     Raises:
@@ -44,7 +44,7 @@ def csv_rows(path: Path, needed: Sequence[str] = (), delimiter: str = ",") -> It
     """
     with _opened(path) as file:
         lines = _Lines(file)
-        reader = csv.reader(lines, delimiter=delimiter)
+        reader = csv.reader(lines)
         head = _head(path, reader)
         if missing := [name for name in needed if name not in head]:
             raise InvalidInputError(f"{path} has no column '{missing[0]}'; its columns are {', '.join(head)[:300]}.")
@@ -254,15 +254,15 @@ def one_json(path: Path, most: int = 64 << 20) -> Any:
         raise InvalidInputError(f"{path} is no JSON: {error}.") from error
 
 
-def word(row: Mapping[str, Any], name: str, default: str = "") -> str:
-    """Return a text of a JSON row or CSV row; ``NaN`` of a missing caption, null and a missing column are ``default``.
+def word(row: Mapping[str, Any], name: str) -> str:
+    """Return a text of a JSON row or CSV row; ``NaN`` of a missing caption, null and a missing column are empty.
 
     Raises:
         InvalidInputError: it is no text.
     """
     value = row.get(name)
     if value is None or (isinstance(value, float) and value != value):
-        return default
+        return ""
     if not isinstance(value, str):
         raise InvalidInputError(f"{name} is {str(value)[:80]!r}, no text")
     return clean(value)

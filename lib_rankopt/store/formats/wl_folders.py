@@ -21,9 +21,9 @@ from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, Format, Image
 from lib_rankopt.store.formats.image_folder import image_entry, token_of
 from lib_rankopt.store.formats.text import clean
 from lib_rankopt.store.formats.writing import GONE, NO_LABELS, NO_TIES, read_image
-from lib_rankopt.store.image_prompts import CAPTIONS, file_beside
+from lib_rankopt.store.image_prompts import CAPTIONS
 
-_SIDES = (("w", "l"), ("win", "lose"))
+SIDES = (("w", "l"), ("win", "lose"))
 _REPEATED = re.compile(r"(\d{1,6})_(.*)", re.DOTALL)
 
 
@@ -154,7 +154,7 @@ def _pairs(answer: FeedbackEntry, report: WriteReport) -> Iterator[tuple[int, in
 
 def _places(root: Path, inside: str, depth: int) -> Iterator[_Place]:
     _, below, _ = folders.listing(root / inside)
-    sides = next((pair for pair in _SIDES if set(pair) <= set(below)), None)
+    sides = next((pair for pair in SIDES if set(pair) <= set(below)), None)
     if sides:
         yield _Place(inside, *sides)
     for name in below:
@@ -205,7 +205,7 @@ def _pair(root: Path, place: _Place, stem: str, names: tuple[list[str], list[str
 
 def _has_caption(root: Path, entry: ImageEntry) -> bool:
     """Whether there is a caption, and be it an empty one."""
-    return any(file_beside(f"{root}/{entry.key}", suffix) is not None for suffix in CAPTIONS)
+    return any(files.is_there(root, _stem(entry.key) + suffix) for suffix in CAPTIONS)
 
 
 def _odd(place: _Place, stem: str, names: tuple[list[str], list[str]]) -> str:

@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING, Any
 from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
 from lib_rankopt.store.blobs import atomic_file, write_atomically
 from lib_rankopt.store.formats import files
-from lib_rankopt.store.formats.base import Dataset, ImageEntry, WriteReport
+from lib_rankopt.store.formats.base import Dataset, FeedbackEntry, ImageEntry, WriteReport
 from lib_rankopt.store.formats.grouping import Tally
+from lib_rankopt.store.formats.shapes import pairs
 
 if TYPE_CHECKING:
     from _csv import Writer as CsvWriter
@@ -126,6 +127,15 @@ def read_image(dataset: Dataset, image: ImageEntry, report: WriteReport) -> byte
     except (NotFoundError, StoreError, InvalidInputError):
         report.leave_out(GONE, image.key)
         return None
+
+
+def strict_pairs(answer: FeedbackEntry, report: WriteReport) -> list[tuple[int, int]]:
+    """Pairs of positions, the better one first; the report is told where there are ties besides."""
+    every = list(pairs(answer.tiers))
+    strict = [(better, worse) for better, worse, equal in every if not equal]
+    if len(strict) < len(every):
+        report.leave_out(NO_TIES, answer.token)
+    return strict
 
 
 def count_unused(dataset: Dataset, names: Tally, report: WriteReport, others: Tally | None = None) -> None:

@@ -125,10 +125,9 @@ class ArchiveReader:
         Raises:
             InvalidInputError: as :meth:`read`, or it is no JSON.
         """
+        raw = self.read(name, most)
         try:
-            return json.loads(self.read(name, most))
-        except InvalidInputError:
-            raise
+            return json.loads(raw)
         except (ValueError, RecursionError) as error:
             raise InvalidInputError(f"{name} is no JSON ({error})") from error
 

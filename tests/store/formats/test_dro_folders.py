@@ -73,6 +73,14 @@ def test_training_and_inference_layouts_and_scores(tmp_path: Path) -> None:
     assert rows[1].images[0].prompt == "a cat\nat night"
 
 
+def test_a_caption_may_be_a_link_to_any_name_inside(tmp_path: Path) -> None:
+    put(tmp_path, "0/0.png", caption=None)
+    (tmp_path / "all.captions").write_text("a fox", encoding="utf-8")
+    (tmp_path / "0" / "caption.txt").symlink_to(tmp_path / "all.captions")
+    (row,) = formats.get("dro").rows(tmp_path)
+    assert (row.images[0].prompt, row.problem) == ("a fox", "")
+
+
 def test_what_is_wrong_is_said_of_its_place(tmp_path: Path) -> None:
     put(tmp_path, "0/0.png", caption=None)
     put(tmp_path, "1/1.png")
@@ -104,6 +112,7 @@ def test_the_best_are_written_with_their_scores(tmp_path: Path) -> None:
     assert report.left_out["the image's file is written anew as PNG, without what else stood in it"] == 1
     assert report.left_out["the image is disliked, and the format has only good ones"] == 1
     assert report.left_out["not among the 4 best"] == 5
+    assert report.left_out["the format has no rankings and pairs"] == 6
     assert report.left_out["the image's file is gone or damaged"] == 1
 
 

@@ -67,6 +67,15 @@ def test_folders(tmp_path: Path) -> None:
     assert guess(tmp_path) == "dro"
 
 
+@pytest.mark.parametrize(("sides", "wanted"), [(("w", "l"), "wl-folders"), (("chosen", "rejected"), "folder")])
+def test_sides_are_those_that_can_be_read(sides: tuple[str, str], wanted: str, tmp_path: Path) -> None:
+    for side in sides:
+        (tmp_path / "set" / side).mkdir(parents=True)
+        (tmp_path / "set" / side / "a.png").write_bytes(picture(0))
+    assert guess(tmp_path) == wanted
+    assert any(row.images for row in formats.get(wanted).rows(tmp_path))
+
+
 def test_a_folder_with_a_list_is_what_the_list_says(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "a.jpg").write_bytes(picture(0, "JPEG"))

@@ -169,6 +169,14 @@ def test_the_published_loaders_read_what_is_written(tmp_path: Path) -> None:
     assert [one["ranking"] for one in elements] == [[1, 2], [2, 1], [1, 1], [2, 3, 1, 2], [1, 2, 2]]
 
 
+def test_other_json_files_of_the_folder_do_not_count(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", {"notes": "of mine"})
+    path = write(tmp_path / "test.json", [element(1)])
+    (row,) = read(tmp_path)
+    assert row.feedback
+    assert row.done == formats.get("imagereward").size(tmp_path) == path.stat().st_size
+
+
 def test_options_are_checked() -> None:
     with pytest.raises(InvalidInputError, match="split"):
         formats.get("imagereward", split="everything")

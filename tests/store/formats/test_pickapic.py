@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import builtins
 import io
+import struct
+import zlib
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,9 @@ from PIL import Image
 
 from lib_rankopt.errors import InvalidInputError, MissingDependencyError
 from lib_rankopt.store import formats
-from lib_rankopt.store.formats import pickapic_write
+from lib_rankopt.store.formats import pickapic_write, shapes
 from lib_rankopt.store.formats.base import Row, WriteReport
+from lib_rankopt.store.formats.writing import GONE
 from tests.store.formats.conformance import Case, FormatConformance, as_pairs, check
 from tests.store.formats.datasets import key_of, picture, small
 
@@ -264,6 +268,22 @@ def test_the_same_row_twice_has_two_tokens_also_when_the_import_goes_on(tmp_path
     assert [row.feedback[0].token for row in read(path, 3)] == tokens[3:]
 
 
+def test_rows_without_names_keep_their_tokens_when_the_import_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "_BITS", 6)  # so that nearly everything is suspected to have been there before
+    schema = pa.schema([field for field in SCHEMA if field.name in ("jpg_0", "jpg_1", "label_0", "caption")])
+    path = write(tmp_path / "x.parquet", [published(n) for n in range(60)], schema, group=7)
+    tokens = [row.feedback[0].token for row in read(path)]
+    assert len(set(tokens)) == 60
+    assert [row.feedback[0].token for row in read(path, 30)] == tokens[30:]
+
+
+def test_a_rater_who_is_no_number_is_nobody(tmp_path: Path) -> None:
+    """As pandas writes a column of whole numbers with one missing."""
+    schema = SCHEMA.set(SCHEMA.get_field_index("user_id"), pa.field("user_id", pa.float64()))
+    first, second = read(write(tmp_path / "x.parquet", [published(0, user_id=float("nan")), published(1, user_id=None)], schema))
+    assert (first.feedback[0].rater, second.feedback[0].rater) == ("", "")
+
+
 def test_memory_of_arrow_is_flat(tmp_path: Path) -> None:
     """A shard of 60 MB in one row group, as large as a writer makes them, is never in memory as a whole."""
     with pq.ParquetWriter(tmp_path / "x.parquet", SCHEMA, compression="none", use_dictionary=False, write_batch_size=8) as writer:
@@ -333,6 +353,28 @@ def test_jpegs_go_through_and_others_are_said_to_be_encoded(written: tuple[Path,
     assert report.left_out[pickapic_write.ENCODED] == 5
     assert report.images == 7
     assert report.feedback == 5
+
+
+def test_raters_with_numbers_that_are_too_long_are_told_apart(tmp_path: Path) -> None:
+    dataset = small()
+    pair, *_ = dataset.answers
+    raters = ("7", "-7", "9" * 19, "-" + "1" * 25, "-" + "1" * 26, "0" * 24 + "5", "0" * 24 + "6")
+    dataset.answers = [replace(pair, rater=rater, token=f"t{n}") for n, rater in enumerate(raters)]
+    list(formats.get("pickapic").write(dataset, tmp_path / "out", WriteReport()))
+    written = pq.read_table(tmp_path / "out").column("user_id").to_pylist()
+    assert written[:2] == [7, -7]
+    assert len(set(written)) == len(raters)
+
+
+def test_an_image_that_does_harm_is_left_out_of_what_is_written(tmp_path: Path) -> None:
+    """A PNG whose head says that it has 400 million pixels; Pillow's error for it is of no family."""
+    parts = (b"IHDR" + struct.pack(">II", 20_000, 20_000) + b"\x08\x02\0\0\0", b"IDAT" + zlib.compress(bytes(9)), b"IEND")
+    chunks = [struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts]
+    dataset, report = small(), WriteReport()
+    dataset.files[key_of(2)] = b"".join((b"\x89PNG\r\n\x1a\n", *chunks))
+    list(formats.get("pickapic").write(dataset, tmp_path / "out", report))
+    assert report.left_out[GONE] == 2  # this one, and the one that is gone
+    assert pq.read_table(tmp_path / "out").num_rows == 10
 
 
 def test_published_rows_come_back_through_a_data_set(tmp_path: Path) -> None:

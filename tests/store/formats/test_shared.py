@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,29 @@ def test_files_that_are_links_out_of_the_folder_are_not_read(tmp_path: Path) -> 
         sources.find(tmp_path / "data", "a csv file", ("*.csv",))
     (tmp_path / "data" / "y.csv").write_text("a\n", encoding="utf-8")
     assert [source.name for source in sources.find(tmp_path / "data", "a csv file", ("*.csv",))] == ["y.csv"]
+
+
+def test_a_file_that_breaks_off_costs_no_row_that_was_read(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("12345", encoding="utf-8")
+
+    def rows(source: sources.Source) -> Iterator[Row]:
+        yield from (Row(source.start + at, source.name) for at in (1, 2))
+        if source.name == "a.csv":
+            raise InvalidInputError("the disk is gone")
+
+    found = sources.find(tmp_path, "a csv file", ("*.csv",))
+    read = list(sources.read(found, 0, rows))
+    assert [(row.done, row.problem) for row in read] == [(1, ""), (2, ""), (5, "the disk is gone"), (6, ""), (10, "")]
+    for after in range(11):
+        assert list(sources.read(found, after, rows)) == [row for row in read if row.done > after]
+
+
+def test_files_that_are_left_out_take_no_room(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv", "c.csv"):
+        (tmp_path / name).write_text(name * len(name), encoding="utf-8")
+    found = sources.only(sources.find(tmp_path, "a csv file", ("*.csv",)), lambda source: source.name != "b.csv")
+    assert [(source.name, source.start, source.end) for source in found] == [("a.csv", 0, 25), ("c.csv", 25, 50)]
 
 
 def test_files_are_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -125,6 +125,18 @@ def test_broken_images_and_captions(tmp_path: Path) -> None:
     assert "UTF-8" in second.problem
 
 
+def test_a_caption_that_cannot_be_read_does_not_cost_the_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    put(tmp_path, "w/a.png", 0, "secret")
+    put(tmp_path, "l/a.png", 1)
+    monkeypatch.setattr("lib_rankopt.store.image_prompts.open", refuse, raising=False)
+    (row,) = read(tmp_path)
+    assert len(row.feedback) == 1
+    assert "a.txt cannot be read" in row.problem
+
+
 def test_names_are_counted_and_both_sides_have_one_suffix(tmp_path: Path) -> None:
     report = WriteReport()
     dataset = small()
