@@ -58,6 +58,7 @@
         /** Rate by all answers at once, if that was not done since the last one, and show what comes out. */
         async fit(signal) {
             await this.page.ranking.outbox.sending; // what was answered a moment ago counts
+            if (signal.aborted) return;
             let view = await this.api.get([...this.path, 'ranking'], undefined, signal);
             if (!view.fitted && view.progress.comparisons) {
                 text(this.words, 'Rating by all answers at once…');
