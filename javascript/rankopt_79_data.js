@@ -189,11 +189,6 @@
             return ns.rater.name;
         }
 
-        /** Address of a thumbnail. */
-        thumb(number, size) {
-            return `${this.api.url('data', 'images', number, 'thumb')}?size=${size}`;
-        }
-
         // -- open and closed
         open() {
             sessionStorage.setItem(OPEN, this.view);
