@@ -37,6 +37,11 @@
             return this.url('images', hash);
         }
 
+        /** Address of a collected image's thumbnail, at most `size` pixels wide and high. */
+        thumb(number, size) {
+            return `${this.url('data', 'images', number, 'thumb')}?size=${size}`;
+        }
+
         /** Address of a preview; the version makes the browser ask again. */
         preview(study, candidate, version) {
             return `${this.url('studies', study, 'previews', candidate)}?v=${version}`;

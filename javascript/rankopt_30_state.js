@@ -35,7 +35,9 @@
             this.sending = 0;
             this.data = {
                 online: true, host: null, studies: null, study: null, rounds: [], looking: null, draft: [], tie: false,
-                showIncumbent: false, focus: null, progress: null, full: false, opening: false, blind: false, training: false, dataOpen: false, folder: null,
+                showIncumbent: false, focus: null, progress: null, full: false, opening: false, blind: false,
+                page: null, // 'training', 'data' or 'folder' where one of these is open instead of the list of studies
+                folder: null, // number of the collection that is ranked
             };
             api.onReach = (online) => {
                 if (online !== this.data.online) this.update({online});

@@ -40,7 +40,7 @@
 
     /** A button that says who ranks here and lets that be changed. */
     ns.raterButton = function () {
-        const made = button('', null, () => ns.askRater(), {class: 'ro-rater', command: 'rater'});
+        const made = button('', null, () => ns.askRater(), {command: 'rater'});
         made.title = 'Who ranks at this page';
         const draw = () => text(made.querySelector('.ro-label'), `You: ${ns.rater.name}`);
         document.addEventListener('rankopt:rater', draw);

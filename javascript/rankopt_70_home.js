@@ -15,8 +15,8 @@
             this.element = h('section', {class: 'ro-home', 'aria-label': 'Studies'},
                 h('header', {class: 'ro-head'}, h('h2', {}, 'Your studies'), h('div', {class: 'ro-head-buttons'}, ns.raterButton(),
                     button('Rank a folder', null, () => ns.board.folders.ask(), {icon: 'folder', command: 'rank_folder'}),
-                    button('Data', null, () => ns.board.run({name: 'data'}), {icon: 'four', command: 'data'}),
-                    button('Train a LoRA', null, () => ns.board.run({name: 'train'}), {icon: 'curve', command: 'train'}))), this.list);
+                    button('Data', null, () => ns.board.dataPage.open(), {icon: 'four', command: 'data'}),
+                    button('Train a LoRA', null, () => ns.board.training.open(), {icon: 'curve', command: 'train'}))), this.list);
             this.drawn = undefined;
         }
 

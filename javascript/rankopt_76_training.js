@@ -19,19 +19,14 @@
         return day.toLocaleDateString([], {day: 'numeric', month: 'short', ...(day.getFullYear() === new Date().getFullYear() ? {} : {year: 'numeric'})});
     }
 
-    class TrainingPage {
-        /** @param {() => void} home goes back to the studies */
+    class TrainingPage extends ns.Page {
         constructor(state, home) {
-            this.state = state;
-            this.api = state.api;
-            this.home = home;
+            super('training', state, home);
             this.runs = null;
             this.folder = '';
-            this.control = null;
             this.form = new ns.TrainForm(state, (run) => this.started(run));
             this.view = new ns.RunView(state, this);
             this.list = h('ul', {class: 'ro-runs'});
-            this.away = h('div', {class: 'ro-banner ro-away', hidden: true}, 'The server is away; trying again. Nothing is lost.');
             this.fresh = button('New run', null, () => this.show(''), {command: 'new_training'});
             this.main = h('div', {class: 'ro-train-main'}, this.form.element, this.view.element);
             this.element = h('section', {class: 'ro-training', 'aria-label': 'Training', hidden: true},
@@ -39,64 +34,36 @@
                 h('div', {class: 'ro-train-columns'}, h('nav', {class: 'ro-train-side', 'aria-label': 'Runs'}, this.fresh, this.list), this.main));
             const kept = sessionStorage.getItem(OPEN);
             this.shown = kept || '';
-            state.data.training = kept !== null;
+            if (kept !== null) state.data.page = 'training';
         }
 
         // -- open and closed
-        /** Show or hide it, as the record says; tells whether it is what is on screen. */
-        draw(data) {
-            const on = Boolean(data.training) && !data.study;
-            set(this.element, 'hidden', !on);
-            set(this.away, 'hidden', data.online);
-            if (on !== Boolean(this.control)) {
-                if (on) this.begin();
-                else this.end();
-            }
-            return on;
-        }
-
         open() {
-            this.state.update({training: true});
+            this.state.update({page: 'training'});
         }
 
         /** Leave it for the studies; what is filled in stays. */
         close() {
             sessionStorage.removeItem(OPEN);
             this.shown = '';
-            this.state.update({training: false});
+            this.state.update({page: null});
         }
 
-        begin() {
-            this.control = new AbortController();
+        begin(signal) {
             this.show(this.shown);
-            this.read(this.control.signal);
+            this.read(signal);
         }
 
         end() {
-            this.control.abort();
-            this.control = null;
             this.view.close();
         }
 
         /** Read form and runs as soon as the server is there, and then the runs now and then as long as any of them moves. */
         async read(signal) {
-            for (let wait = 600; !signal.aborted;) {
-                try {
-                    const [runs] = await Promise.all([this.api.get(['training', 'runs'], undefined, signal), this.form.load()]);
-                    if (signal.aborted) return;
-                    this.folder = this.form.form.lora_dir || '';
-                    this.setRuns(runs);
-                    break;
-                } catch (error) {
-                    if (signal.aborted) return;
-                    if (!(error instanceof ns.Offline)) {
-                        ns.report(error);
-                        return;
-                    }
-                    await sleep(wait);
-                    wait = Math.min(wait * 1.6, 15000);
-                }
-            }
+            const found = await this.patiently(signal, () => Promise.all([this.api.get(['training', 'runs'], undefined, signal), this.form.load()]));
+            if (!found) return;
+            this.folder = this.form.form.lora_dir || '';
+            this.setRuns(found[0]);
             while (!signal.aborted) {
                 await sleep(LIST_GAP);
                 const others = (this.runs || []).some((run) => run.id !== this.shown && ns.runs.moves(run));
@@ -189,12 +156,10 @@
             }
         }
 
-        /** What a key or a button asks for while no study is open. Returns whether it meant something here. */
+        /** What a key asks for while no study is open. Returns whether it meant something here. */
         key(command) {
-            const {training} = this.state.data;
-            if (command.name === 'train' && !training) this.open();
-            else if (command.name === 'escape' && training) this.home();
-            else return false;
+            if (!this.control || command.name !== 'escape') return false;
+            this.home();
             return true;
         }
     }

@@ -38,7 +38,7 @@
     class Cell {
         constructor(gallery, image, place) {
             this.place = place;
-            this.picture = h('img', {alt: '', loading: 'lazy', decoding: 'async', draggable: 'false', src: gallery.page.thumb(image.number, 256), onerror: () => mark(this.element, 'ro-lost', true)});
+            this.picture = h('img', {alt: '', loading: 'lazy', decoding: 'async', draggable: 'false', src: gallery.page.api.thumb(image.number, 256), onerror: () => mark(this.element, 'ro-lost', true)});
             this.label = h('span', {class: 'ro-cell-label', 'aria-hidden': 'true'});
             this.record = h('span', {class: 'ro-cell-record', 'aria-hidden': 'true'});
             this.state = h('span', {class: 'ro-cell-state', 'aria-hidden': 'true'});

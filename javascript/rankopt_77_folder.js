@@ -79,24 +79,19 @@
         if (first) first.focus();
     }
 
-    class FolderPage {
-        /** @param {() => void} home goes back to the studies */
+    class FolderPage extends ns.Page {
         constructor(state, home) {
-            this.state = state;
-            this.api = state.api;
-            this.home = home;
+            super('folder', state, home);
             this.takesPaths = false;
             this.view = null; // the open collection's record
-            this.control = null;
             this.ranking = new ns.RankView(this);
             this.results = new ns.ResultsView(this);
-            this.away = h('div', {class: 'ro-banner ro-away', hidden: true}, 'The server is away; trying again. Nothing is lost.');
             this.element = h('section', {class: 'ro-folder', 'aria-label': 'Ranking a folder', hidden: true}, this.away, this.ranking.element, this.results.element);
             this.list = h('ul', {class: 'ro-studies'});
             this.shelf = h('section', {class: 'ro-folders', 'aria-label': 'Folders', hidden: true}, h('header', {class: 'ro-head'}, h('h2', {}, 'Folders being ranked')), this.list);
             const [number, part] = (sessionStorage.getItem(OPEN) || '').split('/');
             if (number) {
-                state.data.folder = Number(number);
+                Object.assign(state.data, {page: 'folder', folder: Number(number)});
                 this.part = part || '';
             }
         }
@@ -150,18 +145,6 @@
         }
 
         // -- open and closed
-        /** Show or hide it, as the record says; tells whether it is what is on screen. */
-        draw(data) {
-            const on = data.folder !== null && !data.study && !data.training;
-            set(this.element, 'hidden', !on);
-            set(this.away, 'hidden', data.online);
-            if (on !== Boolean(this.control)) {
-                if (on) this.begin();
-                else this.end();
-            }
-            return on;
-        }
-
         /** Open it from the list; what has changed in the folder meanwhile is taken in. */
         goOn(one) {
             this.open(one.number);
@@ -171,24 +154,21 @@
         open(number, view) {
             this.view = view || null;
             this.part = '';
-            this.state.update({folder: number});
+            this.state.update({page: 'folder', folder: number});
         }
 
         /** Leave it for the studies; everything that was answered is kept. */
         close() {
             sessionStorage.removeItem(OPEN);
-            if (this.state.data.folder !== null) this.state.update({folder: null, full: false});
+            if (this.state.data.folder !== null) this.state.update({page: null, folder: null, full: false});
             this.load().catch(() => {});
         }
 
-        begin() {
-            this.control = new AbortController();
-            this.follow(this.control.signal);
+        begin(signal) {
+            this.follow(signal);
         }
 
         end() {
-            this.control.abort();
-            this.control = null;
             this.view = null;
             this.ranking.stop();
             this.results.stop();
@@ -248,7 +228,7 @@
 
         /** What a key asks for while it is on screen. Returns whether it meant something here. */
         key(event) {
-            if (this.state.data.folder === null || !this.control || !this.view) return false;
+            if (!this.control || !this.view) return false;
             if (this.part !== 'results') return this.ranking.key(event);
             if (event.key !== 'Escape') return false;
             this.show('');

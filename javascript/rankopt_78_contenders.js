@@ -16,7 +16,7 @@
             element.addEventListener('load', () => done(true));
             element.addEventListener('error', () => {
                 // what a browser cannot show, such as TIFF, the server makes smaller and another kind
-                if (element.src.endsWith('/file')) element.src = `${api.url('data', 'images', String(image.number), 'thumb')}?size=${LARGE}`;
+                if (element.src.endsWith('/file')) element.src = api.thumb(image.number, LARGE);
                 else done(false);
             });
         });

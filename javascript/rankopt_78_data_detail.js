@@ -68,7 +68,7 @@
             const size = image.width ? `${image.width} × ${image.height}` : '';
             const about = Object.entries(detail.about || {}).filter(([, value]) => value !== null && value !== '');
             const parts = [
-                h('img', {class: 'ro-detail-image', alt: image.prompt.slice(0, 200) || `Image ${image.number}`, src: this.page.thumb(image.number, 640), onerror: (event) => set(event.target, 'hidden', true)}),
+                h('img', {class: 'ro-detail-image', alt: image.prompt.slice(0, 200) || `Image ${image.number}`, src: this.page.api.thumb(image.number, 640), onerror: (event) => set(event.target, 'hidden', true)}),
                 h('p', {class: 'ro-detail-prompt'}, image.prompt || h('em', {class: 'ro-dim'}, 'no caption')),
                 image.contradictory ? h('p', {class: 'ro-detail-note'}, 'Raters disagree about this image; objectives on labels leave it out.') : null,
                 h('dl', {class: 'ro-facts'}, fact('Number', `#${image.number} of “${detail.collection_name}”`), fact('Name', image.key), fact('Labels', ns.dataWords.labelWords(image)),
@@ -81,7 +81,7 @@
 
         same(detail) {
             if (!detail.same.length) return null;
-            return h('div', {class: 'ro-same'}, h('h3', {}, 'The same file or pixels'), h('div', {class: 'ro-same-row'}, detail.same.slice(0, 12).map((number) => h('img', {src: this.page.thumb(number, 128), alt: `Image ${number}`, title: `#${number}`, loading: 'lazy'}))));
+            return h('div', {class: 'ro-same'}, h('h3', {}, 'The same file or pixels'), h('div', {class: 'ro-same-row'}, detail.same.slice(0, 12).map((number) => h('img', {src: this.page.api.thumb(number, 128), alt: `Image ${number}`, title: `#${number}`, loading: 'lazy'}))));
         }
 
         events(detail) {

@@ -72,7 +72,7 @@
         row(group, place) {
             const name = `rankopt_keep_${place}_${ns.base.token().slice(0, 6)}`;
             const option = (image, at) => h('label', {class: 'ro-twin'},
-                h('img', {src: this.page.thumb(image.number, 256), alt: `Image ${at + 1} of group ${place + 1}`, loading: 'lazy'}),
+                h('img', {src: this.page.api.thumb(image.number, 256), alt: `Image ${at + 1} of group ${place + 1}`, loading: 'lazy'}),
                 h('span', {class: 'ro-twin-words'}, h('span', {class: 'ro-keep'}, h('input', {type: 'radio', name, checked: image.number === group.keep, onchange: () => {
                     group.keep = image.number;
                 }}), 'keep'), h('span', {class: 'ro-dim', title: image.key}, image.key), h('span', {class: 'ro-dim'}, [image.width ? `${image.width} × ${image.height}` : '', ns.dataWords.labelWords(image), ns.dataWords.record(image)].filter(Boolean).join(' · '))));

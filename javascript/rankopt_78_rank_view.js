@@ -77,6 +77,7 @@
             this.epoch += 1;
             this.turn += 1;
             this.queue = [];
+            this.filling = null; // what still comes is of another collection, or of other settings
             this.clear();
         }
 
@@ -141,7 +142,7 @@
             const {epoch} = this;
             const held = [this.shown, ...this.queue].filter(Boolean).map((one) => one.token).concat(this.outbox.tokens);
             const query = {rater: ns.rater.name, count: missing, window: windowName(), held: held.join(',')};
-            this.filling = this.api.get([...this.path, 'next'], query).then((found) => {
+            const filling = this.filling = this.api.get([...this.path, 'next'], query).then((found) => {
                 if (epoch === this.epoch) this.queue.push(...found.map((one) => this.ready(one)));
                 return found.length;
             }).catch((error) => {
@@ -149,9 +150,9 @@
                 ns.report(error);
                 return 0;
             }).finally(() => {
-                this.filling = null;
+                if (this.filling === filling) this.filling = null;
             });
-            return this.filling;
+            return filling;
         }
 
         /** A comparison whose images are on their way. */
@@ -227,9 +228,11 @@
             }
             if (this.undoing) return;
             this.undoing = true;
+            const {path, epoch} = this; // it may be left, or another one opened, before the answers are sent
             try {
                 await this.outbox.sending;
-                const done = await this.api.post([...this.path, 'undo'], {rater: ns.rater.name, token: token(), window: windowName()});
+                const done = await this.api.post([...path, 'undo'], {rater: ns.rater.name, token: token(), window: windowName()});
+                if (epoch !== this.epoch) return;
                 this.page.view.progress = done.progress;
                 this.drawHead();
                 if (done.comparison) this.again(done.comparison);

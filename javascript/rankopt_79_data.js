@@ -5,7 +5,7 @@
     const ns = globalThis.rankopt = globalThis.rankopt || {};
     if (ns.DataPage) return;
 
-    const {h, set, text, icon, button, sleep, plural} = ns.base;
+    const {h, set, text, icon, button, plural} = ns.base;
     const OPEN = 'rankopt:data'; // in sessionStorage: the view, while the page is open
     const VIEWS = [['overview', 'Overview'], ['images', 'Images'], ['twins', 'Duplicates']];
     const CHOSEN_AFTER = 300;
@@ -165,19 +165,14 @@
         }
     }
 
-    class DataPage {
-        /** @param {() => void} home goes back to the studies */
+    class DataPage extends ns.Page {
         constructor(state, home) {
-            this.state = state;
-            this.api = state.api;
-            this.home = home;
-            this.control = null;
+            super('data', state, home);
             this.overview = new DataOverview(this);
             this.gallery = new ns.DataGallery(this);
             this.twins = new ns.DataTwins(this);
             this.moving = new ns.DataMoving(this);
             this.jobs = new ns.DataJobs(this.api, (job) => this.jobEnded(job));
-            this.away = h('div', {class: 'ro-banner ro-away', hidden: true}, 'The server is away; trying again. Nothing is lost.');
             this.tabs = new Map(VIEWS.map(([name, label]) => [name, button(label, null, () => this.show(name), {command: `data_view_${name}`})]));
             this.element = h('section', {class: 'ro-datapage', 'aria-label': 'Data', hidden: true},
                 h('header', {class: 'ro-head'}, button('Studies', null, home, {icon: 'back', class: 'ro-quiet', command: 'studies'}), h('h2', {}, 'Data'),
@@ -185,7 +180,7 @@
                 this.away, this.jobs.element, this.overview.element, this.gallery.element, this.twins.element);
             const kept = sessionStorage.getItem(OPEN);
             this.view = VIEWS.some(([name]) => name === kept) ? kept : 'overview';
-            state.data.dataOpen = kept !== null;
+            if (kept !== null) state.data.page = 'data';
             document.addEventListener('rankopt:rater', () => this.gallery.redraw());
         }
 
@@ -194,64 +189,26 @@
             return ns.rater.name;
         }
 
-        /** Address of a thumbnail. */
-        thumb(number, size) {
-            return `${this.api.url('data', 'images', number, 'thumb')}?size=${size}`;
-        }
-
         // -- open and closed
-        draw(data) {
-            const on = Boolean(data.dataOpen) && !data.study && !data.training && data.folder === null;
-            set(this.element, 'hidden', !on);
-            set(this.away, 'hidden', data.online);
-            if (on !== Boolean(this.control)) {
-                if (on) this.begin();
-                else this.end();
-            }
-            return on;
-        }
-
         open() {
             sessionStorage.setItem(OPEN, this.view);
-            this.state.update({dataOpen: true, training: false});
+            this.state.update({page: 'data'});
         }
 
         close() {
             sessionStorage.removeItem(OPEN);
-            this.state.update({dataOpen: false});
+            this.state.update({page: null});
         }
 
-        begin() {
-            this.control = new AbortController();
+        begin(signal) {
             this.show(this.view);
-            this.read(this.control.signal).then(() => this.moving.load(this.control.signal)).catch(() => {});
-            this.jobs.watch(this.control.signal);
-        }
-
-        end() {
-            this.control.abort();
-            this.control = null;
+            this.read(signal).then(() => this.moving.load(signal)).catch(() => {});
+            this.jobs.watch(signal);
         }
 
         async read(signal) {
-            for (let wait = 600; !signal.aborted;) {
-                try {
-                    const found = await this.api.get(['data', 'overview'], undefined, signal);
-                    if (!signal.aborted) this.adopt(found);
-                    return;
-                } catch (error) {
-                    if (signal.aborted) return;
-                    if (!(error instanceof ns.Offline)) {
-                        ns.report(error);
-                        return;
-                    }
-                    await sleep(wait);
-                    wait = Math.min(wait * 1.6, 15000);
-                }
-            }
-        }
-
-        adopt(found) {
+            const found = await this.patiently(signal, () => this.api.get(['data', 'overview'], undefined, signal));
+            if (!found) return;
             this.overview.draw(found);
             this.gallery.offer(found);
             this.twins.offer(found);
@@ -302,7 +259,7 @@
             ns.board.training.form.use(ids, objective);
             ns.board.training.shown = '';
             sessionStorage.removeItem(OPEN);
-            this.state.update({dataOpen: false, training: true});
+            ns.board.training.open();
         }
 
         // -- keys

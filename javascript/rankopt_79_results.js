@@ -21,7 +21,7 @@
             this.words = h('p', {class: 'ro-dim', role: 'status'});
             this.raters = h('div', {class: 'ro-agreement'});
             this.list = h('ol', {class: 'ro-ranked-list'});
-            this.more = button('Show more', null, () => this.read(), {command: 'folder_more'});
+            this.more = button('Show more', null, () => this.read().catch(ns.report), {command: 'folder_more'});
             this.element = h('section', {class: 'ro-page ro-results', hidden: true},
                 h('header', {class: 'ro-bar'}, button('Ranking', 'Escape', () => page.show(''), {icon: 'back', class: 'ro-quiet', command: 'folder_back'}),
                     h('div', {class: 'ro-title'}, this.name, this.progress), h('div', {class: 'ro-toolbar'}, this.csv, copy)),
@@ -58,6 +58,7 @@
         /** Rate by all answers at once, if that was not done since the last one, and show what comes out. */
         async fit(signal) {
             await this.page.ranking.outbox.sending; // what was answered a moment ago counts
+            if (signal.aborted) return;
             let view = await this.api.get([...this.path, 'ranking'], undefined, signal);
             if (!view.fitted && view.progress.comparisons) {
                 text(this.words, 'Rating by all answers at once…');
@@ -76,8 +77,16 @@
         /** The next page of images. */
         async read() {
             const {control} = this;
-            const found = await this.api.get([...this.path, 'results'], {offset: this.list.children.length, limit: PAGE}, control.signal);
-            if (control.signal.aborted) return;
+            set(this.more, 'disabled', true); // a second click would read the same page again
+            try {
+                const found = await this.api.get([...this.path, 'results'], {offset: this.list.children.length, limit: PAGE}, control.signal);
+                if (!control.signal.aborted) this.draw(found);
+            } finally {
+                set(this.more, 'disabled', false);
+            }
+        }
+
+        draw(found) {
             this.list.append(...found.images.map((one) => this.card(one)));
             set(this.more, 'hidden', this.list.children.length >= found.total);
             const least = 'Mean and standard deviation of each image’s strength: one more means that it is preferred in 73 of 100 comparisons.';
@@ -87,9 +96,8 @@
 
         card(one) {
             const said = `${one.rank}. ${one.name}: ${ns.comparing.strength(one.mean, one.sd)}, ${plural(one.games, 'comparison')}`;
-            const src = `${this.api.url('data', 'images', String(one.number), 'thumb')}?size=${THUMB}`;
             return h('li', {class: 'ro-ranked-card'}, h('button', {type: 'button', class: 'ro-ranked-open', title: one.prompt || one.name, 'aria-label': said, onclick: () => this.look(one)},
-                h('img', {src, alt: '', loading: 'lazy'}), h('span', {class: 'ro-rank'}, String(one.rank))),
+                h('img', {src: this.api.thumb(one.number, THUMB), alt: '', loading: 'lazy'}), h('span', {class: 'ro-rank'}, String(one.rank))),
             h('span', {class: 'ro-strength'}, ns.comparing.strength(one.mean, one.sd)), h('span', {class: 'ro-dim ro-games'}, plural(one.games, 'comparison')));
         }
 

@@ -52,7 +52,7 @@
             set(this.homePage.element, 'hidden', inStudy || elsewhere);
             set(this.page.element, 'hidden', !inStudy);
             mark(document.body, 'rankopt-in-study', inStudy || elsewhere);
-            mark(this.root, 'ro-full', (inStudy || data.folder !== null) && data.full);
+            mark(this.root, 'ro-full', (inStudy || data.page === 'folder') && data.full);
             if (inStudy) this.state.scores.follow();
             if (inStudy) this.page.draw(data);
             else this.homePage.draw(data);
@@ -92,7 +92,6 @@
         run(command) {
             const {state, actions} = this;
             const {data} = state;
-            if (!data.study && command.name === 'data') return (this.dataPage.open(), true);
             if (!data.study) return this.training.key(command) || (command.name === 'help' && (ns.openHelp(), true));
             const focus = data.focus;
             const run = {

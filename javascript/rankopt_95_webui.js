@@ -33,7 +33,7 @@
         const tab = [...document.querySelectorAll('#tabs > .tab-nav > button')].find((one) => one.textContent.trim() === 'Rank-Optimize');
         if (tab) tab.click();
         const data = ns.board && ns.board.state.data;
-        if (data && (data.study || data.training || data.dataOpen || data.folder !== null)) ns.board.home();
+        if (data && (data.study || data.page)) ns.board.home();
         return [];
     };
     globalThis.recalculate_prompts_rankopt = () => [];

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import logging
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from fastapi import FastAPI
@@ -38,7 +38,7 @@ def feedback() -> GalleryFeedback:
     """What watches the webui's own images; the service is made when there is something to note."""
 
     def sink() -> FeedbackSink:
-        return cast("Any", service().data)  # type: ignore[no-any-return]
+        return service().data.gallery
 
     return surroundings.kept("feedback", lambda: GalleryFeedback(sink, surroundings.data_dir() / "webui"))
 

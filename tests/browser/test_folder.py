@@ -118,6 +118,21 @@ def test_lists_labels_and_ties(open_board: Any, shared_server: Any, folder: Path
     board.wait_text("2 comparisons")
 
 
+def test_what_comes_late_for_a_folder_that_was_left_is_not_taken_for_the_open_one(home: Any, folder: Path) -> None:
+    page = home.page
+    begin(home, folder)
+    home.press("Escape")
+    late: list[Any] = []
+    page.route("**/next?*", lambda route: route.continue_() if late else late.append(route))
+    with page.expect_request("**/next?*"):
+        page.click("[data-folder] .ro-open")
+    home.press("Escape")
+    page.click("[data-folder] .ro-open")
+    page.wait_for_function("() => rankopt.board.folders.view && !rankopt.board.folders.busy")
+    late[0].fulfill(json=[])
+    page.wait_for_function(READY, timeout=5000)
+
+
 def test_a_folder_that_is_not_there_is_said_in_the_dialog(home: Any, folder: Path) -> None:
     home.page.click('[data-command="rank_folder"]')
     home.page.fill('[aria-label="Folder"]', str(folder / "never"))
