@@ -23,6 +23,9 @@
         },
     };
 
+    // a name that was given in another window counts here from now on, so it must show here too
+    addEventListener('storage', (event) => event.key === KEPT && document.dispatchEvent(new CustomEvent('rankopt:rater', {detail: ns.rater.name})));
+
     /** Ask for the name. */
     ns.askRater = function () {
         const name = h('input', {class: 'ro-input', type: 'text', maxlength: String(MOST), 'aria-label': 'Your name', autocomplete: 'nickname'});

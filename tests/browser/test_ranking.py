@@ -189,3 +189,14 @@ def test_a_draft_survives_a_reload(board: Board):
     board.page.reload()
     board.wait_ready()
     assert board.badges() == ["2", "", "", "", "", "", "", "1"]
+
+
+def test_a_name_given_in_another_window_shows_here(home: Board):
+    other = home.page.context.new_page()
+    other.goto(home.url)
+    other.wait_for_selector("[data-command=rater]")
+    other.click("[data-command=rater]")
+    other.fill("[aria-label='Your name']", "Ben")
+    other.keyboard.press("Enter")
+    home.page.wait_for_function("document.querySelector('[data-command=rater]').textContent === 'You: Ben'")
+    other.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,12 @@ def test_no_prompt_is_on_both_sides() -> None:
     assert {i.prompt for i in found.held_out} & {i.prompt for i in found.training} == set()
     assert len({i.prompt for i in found.held_out}) == 3
     assert found == split(feedback, objectives.create("dpo"), 0.3, 5)
+
+
+def test_the_beginning_of_the_bases_hash_is_no_foreign_model() -> None:
+    made = [replace(image(n), model=model) for n, model in enumerate(("ab12cd34ef" + "0" * 54, "ab12cd34ef", "ffff", "a name", None))]
+    feedback = Feedback(labels=tuple(LabelledImage("p", one, True) for one in made))
+    assert split(feedback, objectives.create("kto"), 0, 1, "ab12cd34ef" + "0" * 54).counts["foreign"] == 2
 
 
 def test_contradictory_labels_say_nothing_and_are_no_expert() -> None:

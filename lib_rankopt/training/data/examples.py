@@ -40,7 +40,7 @@ def split(feedback: Feedback, objective: Objective, held_out: float, seed: int, 
         "pairs": len(pairs),
         "liked": labels[1],
         "disliked": labels[-1],
-        "foreign": sum(image.model not in (None, base) for image in images.values()),
+        "foreign": sum(image.model is not None and not (base or "").startswith(image.model) for image in images.values()),
         "held_out_prompts": count,
         "by_scorers": sum(ranked.rater.startswith("auto:") for ranked in feedback.rankings),
     }

@@ -107,7 +107,8 @@ def _training_image(entry: ImageEntry) -> TrainingImage:
     file = entry.file if isinstance(entry, StoredImage) else None
     if not isinstance(entry, StoredImage) or file is None:
         raise NotFoundError(f"{entry.key}: there is no file of this image, only its name.")
-    model = entry.model or None
+    # of the checkpoint's hash, parameters hold the beginning; where there is none, a name is never the base's hash
+    model = str(entry.about.get("model_hash") or entry.model) or None
     if entry.sha256 and entry.width and entry.stamp[0] >= 0:
         try:
             about = file.stat()

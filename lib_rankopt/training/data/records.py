@@ -13,7 +13,7 @@ class TrainingImage:
     Attributes:
         sha256: identity by content, as :func:`lib_rankopt.store.blobs.image_hash` has it.
         width, height: pixels.
-        model: sha256 of the checkpoint that made it, ``None`` where unknown.
+        model: what made it: the checkpoint's sha256, or its beginning as parameters hold it, or a name; ``None`` where unknown.
     """
 
     sha256: str
