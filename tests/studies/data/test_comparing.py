@@ -556,7 +556,7 @@ def test_what_cannot_be_read_is_counted_and_named(bench: Bench, folder: Path) ->
     assert {line.split(":")[0] for line in job.outcome["first_problems"]} == {"broken.png", "empty.jpg", "link.png"}
 
 
-@pytest.mark.parametrize("path", ["", "  ", "relative/folder", "/there/is/no/such/folder", "/dev/null", "a\0b"])
+@pytest.mark.parametrize("path", ["", "  ", "relative/folder", "/there/is/no/such/folder", "/dev/null", "a\0b", "~nobody-of-that-name/x"])
 def test_what_is_no_folder_is_refused(bench: Bench, path: str) -> None:
     with pytest.raises(InvalidInputError):
         bench.comparing.add_folder(path)
