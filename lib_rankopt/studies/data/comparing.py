@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from lib_rankopt.store.collected.base import CollectionStore
     from lib_rankopt.store.collected.files import HeldFiles
     from lib_rankopt.studies.data.jobs import Jobs, JobView, Step
-    from lib_rankopt.studies.data.pictures import Pictures
 
 _MOST_AHEAD = 4
 _FIRST_IMAGES = 32
@@ -60,13 +59,12 @@ class Comparing:
         self,
         store: CollectionStore,
         held: HeldFiles,
-        pictures: Pictures,
         jobs: Jobs,
         seed: int | None = None,
         weights: Callable[[], Mapping[str, float]] = lambda: IMPLICIT_WEIGHTS,
     ) -> None:
         self._weights = weights
-        self._store, self._held, self._pictures, self._jobs = store, held, pictures, jobs
+        self._store, self._held, self._jobs = store, held, jobs
         self._memory = Memory()
         self._progress = Progress(store)
         self._rng = np.random.default_rng(seed)
@@ -144,7 +142,7 @@ class Comparing:
             self._seed(record)
             if window:
                 memory.release(window, held)
-            chooser = Chooser(self._store, self._pictures, collection, rater, memory, self._generator())
+            chooser = Chooser(self._store, self._held, record, rater, memory, self._generator())
             for _ in range(count):
                 images = chooser.next(settings_of(record.settings.get("comparing")), self._within(record) == "prompt")
                 if images is None:

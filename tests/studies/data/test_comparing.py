@@ -24,7 +24,6 @@ from lib_rankopt.studies.data import beliefs
 from lib_rankopt.studies.data.comparing import Comparing
 from lib_rankopt.studies.data.comparing_views import Comparison
 from lib_rankopt.studies.data.jobs import Jobs
-from lib_rankopt.studies.data.pictures import Pictures
 from tests.store import postgres
 
 QUIET = {"repeats": 0.0, "within": "any"}
@@ -60,10 +59,9 @@ class Bench:
 
     def __init__(self, data_dir: Path, url: str | None = None) -> None:
         self.store: Store = open_store(data_dir, url)
-        held = HeldFiles(data_dir)
         self.jobs = Jobs()
         self.collected = self.store.collected
-        self.comparing = Comparing(self.collected, held, Pictures(self.collected, held.root), self.jobs, seed=7)
+        self.comparing = Comparing(self.collected, HeldFiles(data_dir), self.jobs, seed=7)
 
     def add(self, folder: Path, **settings: Any) -> int:
         """Rank a folder, taken in whole."""
