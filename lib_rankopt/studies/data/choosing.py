@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import RankOptError
+from lib_rankopt.store.collected.derive import standing
 from lib_rankopt.store.collected.records import COMPARISONS, FileFacts
 from lib_rankopt.studies.data import beliefs
 from lib_rankopt.studies.data.candidates import Finder, compared
@@ -50,8 +51,7 @@ class Chooser:
 
     def _repeat(self) -> tuple[int, ...] | None:
         back = self._store.feedback_back(self._collection.number, self._rater, _LOOKED_BACK)
-        gone = {event.retracts for event in back if event.retracts is not None}
-        said = [event for event in back if event.kind in COMPARISONS and not event.source and event.number not in gone]
+        said = [event for event in reversed(standing(back)) if event.kind in COMPARISONS and not event.source]
         repeated = {event.about.get(beliefs.REPEATS) for event in said}
         open_now = {frozenset(images) for images in self._memory.on_screen()}
         old = [
