@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError, RankOptError
-from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS, net_labels
+from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS, said_by, standing
 from lib_rankopt.store.collected.records import COMPARISONS, LABEL_KINDS, Collection, FeedbackDraft, FeedbackRecord, Rating
 from lib_rankopt.store.records import new_id
 from lib_rankopt.studies.data import beliefs
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _MOST_AHEAD = 4
 _FIRST_IMAGES = 32
+_MOST_UNDONE = 100
 _LOOKED_BACK = (50, 20_000)
 _LONGEST = 2**31 - 1  # milliseconds that fit their column
 
@@ -143,8 +144,9 @@ class Comparing:
             if window:
                 memory.release(window, held)
             chooser = Chooser(self._store, self._held, record, rater, memory, self._generator())
+            settings, within_prompt = settings_of(record.settings.get("comparing")), self._within(record) == "prompt"
             for _ in range(count):
-                images = chooser.next(settings_of(record.settings.get("comparing")), self._within(record) == "prompt")
+                images = chooser.next(settings, within_prompt)
                 if images is None:
                     break
                 found.append(self._composed(images, rater, memory, window))
@@ -206,23 +208,27 @@ class Comparing:
         """
         record, rater = self._store.collection(collection), _name(rater)
         with self._memory.writing(collection):
-            if token and (collection, token) in self._undone:
-                return self._undone[(collection, token)]
+            if token and (before := self._undone.get((collection, token))):
+                return before
             target = self._last(collection, rater)
             self._store.append(collection, FeedbackDraft("retraction", token=token or new_id(), rater=rater, retracts=target.number))
             self._unlearn(collection, target)
-        memory = self._memory.rater(collection, rater)
-        comparison = None
-        if target.kind not in LABEL_KINDS:
-            with memory.lock:
-                memory.pairs.difference_update(compared(target))
-                comparison = self._composed(target.images, rater, memory, window)
-        done = Undone(target.kind, self._settled(record), comparison, 0 if comparison else target.images[0])
+            memory = self._memory.rater(collection, rater)
+            comparison = None
+            if target.kind not in LABEL_KINDS:
+                with memory.lock:
+                    memory.pairs.difference_update(compared(target))
+                    comparison = self._composed(target.images, rater, memory, window)
+            done = Undone(target.kind, self._settled(record), comparison, 0 if comparison else target.images[0])
+            if token:
+                self._remember(collection, token, done)
+        return done
+
+    def _remember(self, collection: int, token: str, done: Undone) -> None:
         with self._lock:
             self._undone[(collection, token)] = done
-            while len(self._undone) > 100:
+            while len(self._undone) > _MOST_UNDONE:
                 self._undone.popitem(last=False)
-        return done
 
     # -- what came of it
     def results(self, collection: int, offset: int = 0, limit: int = 100) -> Results:
@@ -233,10 +239,9 @@ class Comparing:
         """
         if not 1 <= limit <= 500 or offset < 0:
             raise InvalidInputError(f"{limit} images from {offset} on; 1 to 500 can be had at once.")
-        view = self.view(collection)
+        record = self._store.collection(collection)
         images, total = best(self._store, collection, offset, limit)
-        agreed = agreement_view(self._store.collection(collection).settings.get("agreement"))
-        return Results(images, total, view, agreed)
+        return Results(images, total, self._view(record, self._settled(record)), agreement_view(record.settings.get("agreement")))
 
     def csv(self, collection: int) -> Iterator[str]:
         """Yield all images that were compared or labelled, from the best to the worst, as CSV. Raises: NotFoundError."""
@@ -278,10 +283,12 @@ class Comparing:
     # -- inside
     def _seed(self, record: Collection) -> None:
         """Give images that came otherwise than by a folder their first ratings."""
+        if record.kind == "folder":
+            return
         count = self._store.tallies(record.number).get("images", 0)
-        if self._seeded.get(record.number) != count and record.kind != "folder":
+        if self._seeded.get(record.number) != count:
             self._store.seed_ratings(record.number)
-        self._seeded[record.number] = count
+            self._seeded[record.number] = count
 
     def _append(self, collection: int, draft: FeedbackDraft) -> FeedbackRecord:
         """Append an event, and learn from it unless it came before."""
@@ -317,18 +324,15 @@ class Comparing:
     def _last(self, collection: int, rater: str) -> FeedbackRecord:
         for depth in _LOOKED_BACK:
             back = self._store.feedback_back(collection, rater, depth)
-            gone = {event.retracts for event in back if event.retracts is not None}
-            for event in back:
-                if event.kind != "retraction" and event.number not in gone and not event.source:
-                    return event
+            if own := [event for event in standing(back) if not event.source]:
+                return own[-1]
             if len(back) < depth:
                 break
         raise ConflictError(f"There is nothing of {rater} to take back.")
 
     def _composed(self, images: Sequence[int], rater: str, memory: RaterMemory, window: str = "") -> Comparison:
         known = self._store.images_by_number(images)
-        labels = net_labels(event for event in self._store.feedback_of(images) if event.rater == rater and not event.source)
-        said = {image: "like" if one.liked else "dislike" for image, (one, *_) in labels.items()}
+        said = said_by(rater, self._store.feedback_of(images))
         token = new_id()
         memory.show(token, tuple(images), window)
         shown = [known[image] for image in images]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -429,6 +431,19 @@ def test_an_undo_sent_twice_takes_one_answer_back(bench: Bench, folder: Path) ->
     number = bench.add(folder)
     rank(bench, number, 3)
     assert bench.comparing.undo(number, token="u") == bench.comparing.undo(number, token="u")
+    assert bench.comparing.view(number).progress.comparisons == 2
+
+
+def test_an_undo_sent_again_before_it_is_answered_takes_one_answer_back(
+    bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = bench.add(folder)
+    rank(bench, number, 3)
+    compose = bench.comparing._composed
+    monkeypatch.setattr(bench.comparing, "_composed", lambda *given: (time.sleep(0.1), compose(*given))[1])
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(bench.comparing.undo, number, token="u") for _ in range(2))
+        assert first.result() == second.result()
     assert bench.comparing.view(number).progress.comparisons == 2
 
 
