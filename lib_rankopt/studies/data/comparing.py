@@ -33,6 +33,7 @@ from lib_rankopt.studies.data.comparing_views import (
 )
 from lib_rankopt.studies.data.folders import Taking, checked_folder
 from lib_rankopt.studies.data.memory import Memory, Progress, RaterMemory
+from lib_rankopt.studies.data.names import plain, rater_name
 from lib_rankopt.studies.data.ranked import as_csv, best
 from lib_rankopt.studies.data.refit import refit
 
@@ -136,7 +137,7 @@ class Comparing:
         """
         if not 1 <= count <= _MOST_AHEAD:
             raise InvalidInputError(f"{count} comparisons ahead; it must be 1 to {_MOST_AHEAD}.")
-        record, rater = self._store.collection(collection), _name(rater)
+        record, rater = self._store.collection(collection), rater_name(rater)
         memory = self._memory.rater(collection, rater)
         found: list[Comparison] = []
         with memory.lock:
@@ -172,7 +173,7 @@ class Comparing:
             NotFoundError: there is no such collection or image. InvalidInputError: not 2 to 8 images, or tiers that do not name each
                 once. ConflictError: the token was used for another answer.
         """
-        rater, shown = _name(rater), _checked_images(images)
+        rater, shown = rater_name(rater), _checked_images(images)
         if not 2 <= len(shown) <= 8 or not token:
             raise InvalidInputError(f"An answer is about 2 to 8 images and has a token, not {len(shown)} images and '{token[:40]}'.")
         kind: Any = "skip" if skip else ("pair" if len(shown) == 2 else "ranking")
@@ -195,7 +196,7 @@ class Comparing:
         if kind not in LABEL_KINDS or not token:
             raise InvalidInputError(f"There is no label '{kind[:40]}'; there are {', '.join(LABEL_KINDS)}, each with a token.")
         record = self._store.collection(collection)
-        draft = FeedbackDraft(kind, _checked_images([image]), ((0,),), token, None, _name(rater))  # type: ignore[arg-type]
+        draft = FeedbackDraft(kind, _checked_images([image]), ((0,),), token, None, rater_name(rater))  # type: ignore[arg-type]
         with self._memory.writing(collection):
             event = self._append(collection, draft)
         return Answered(event.number, self._settled(record))
@@ -206,7 +207,7 @@ class Comparing:
         Raises:
             ConflictError: there is nothing to take back.
         """
-        record, rater = self._store.collection(collection), _name(rater)
+        record, rater = self._store.collection(collection), rater_name(rater)
         with self._memory.writing(collection):
             if token and (before := self._undone.get((collection, token))):
                 return before
@@ -380,28 +381,16 @@ class Comparing:
 
     def _free_name(self, name: str | None, root: Path) -> str:
         if name is not None:
-            if not (plain := _plain(name)) or len(plain) > 100:
-                raise InvalidInputError(f"A name has 1 to 100 signs; this one has {len(plain)}.")
-            return plain
+            if not (given := plain(name)) or len(given) > 100:
+                raise InvalidInputError(f"A name has 1 to 100 signs; this one has {len(given)}.")
+            return given
         taken = {one.name for one in self._store.collections()}
-        plain = _plain(root.name)[:80] or "images"
-        return next(one for number in range(1, len(taken) + 2) if (one := plain if number == 1 else f"{plain} ({number})") not in taken)
+        base = plain(root.name)[:80] or "images"
+        return next(one for number in range(1, len(taken) + 2) if (one := base if number == 1 else f"{base} ({number})") not in taken)
 
     def _generator(self) -> np.random.Generator:
         with self._lock:
             return np.random.default_rng(int(self._rng.integers(2**63)))
-
-
-def _name(rater: str) -> str:
-    plain = _plain(rater)
-    if not plain or len(plain) > 200:
-        raise InvalidInputError(f"A rater's name has 1 to 200 signs; this one has {len(plain)}.")
-    return plain
-
-
-def _plain(name: str) -> str:
-    """A name as every database takes it."""
-    return " ".join(name.replace("\0", "").encode("utf-8", "replace").decode("utf-8").split())
 
 
 def _checked_images(images: Sequence[int]) -> tuple[int, ...]:
