@@ -32,7 +32,7 @@ from lib_rankopt.studies.data.comparing_views import (
     settings_of,
 )
 from lib_rankopt.studies.data.folders import Taking, checked_folder
-from lib_rankopt.studies.data.memory import Memory, Progress, RaterMemory
+from lib_rankopt.studies.data.memory import Memory, Progress, RaterMemory, counts_of
 from lib_rankopt.studies.data.names import plain, rater_name
 from lib_rankopt.studies.data.ranked import as_csv, best
 from lib_rankopt.studies.data.refit import refit
@@ -106,12 +106,12 @@ class Comparing:
     def collections(self) -> list[RankedCollection]:
         """Return what is ranked, newest first; how far is only counted."""
         every = [one for one in self._store.collections() if one.kind == "folder" or "comparing" in one.settings]
-        return [self._view(one, self._progress.count(one.number)) for one in every]
+        counted = [(one, self._store.tallies(one.number)) for one in every]
+        return [self._view(one, tally, counts_of(tally)) for one, tally in counted]
 
     def view(self, collection: int) -> RankedCollection:
         """Return one collection. Raises: NotFoundError."""
-        record = self._store.collection(collection)
-        return self._view(record, self._settled(record))
+        return self._settled_view(self._store.collection(collection))
 
     def change(self, collection: int, settings: dict[str, Any]) -> RankedCollection:
         """Change some settings. Raises: NotFoundError, InvalidInputError."""
@@ -141,11 +141,12 @@ class Comparing:
         memory = self._memory.rater(collection, rater)
         found: list[Comparison] = []
         with memory.lock:
-            self._seed(record)
+            tally = self._store.tallies(collection)
+            self._seed(record, tally.get("images", 0))
             if window:
                 memory.release(window, held)
             chooser = Chooser(self._store, self._held, record, rater, memory, self._generator())
-            settings, within_prompt = settings_of(record.settings.get("comparing")), self._within(record) == "prompt"
+            settings, within_prompt = settings_of(record.settings.get("comparing")), self._within(record, tally) == "prompt"
             for _ in range(count):
                 images = chooser.next(settings, within_prompt)
                 if images is None:
@@ -242,7 +243,7 @@ class Comparing:
             raise InvalidInputError(f"{limit} images from {offset} on; 1 to 500 can be had at once.")
         record = self._store.collection(collection)
         images, total = best(self._store, collection, offset, limit)
-        return Results(images, total, self._view(record, self._settled(record)), agreement_view(record.settings.get("agreement")))
+        return Results(images, total, self._settled_view(record), agreement_view(record.settings.get("agreement")))
 
     def csv(self, collection: int) -> Iterator[str]:
         """Yield all images that were compared or labelled, from the best to the worst, as CSV. Raises: NotFoundError."""
@@ -258,12 +259,12 @@ class Comparing:
         return self._jobs.start("rebuild", f"Rating {record.name} by all answers", lambda: self._rebuilding(collection), collection)
 
     def _rebuilding(self, collection: int) -> Iterator[Step]:
-        tally = self._said(collection)
+        said = _said(self._store.tallies(collection))
 
         def finish(ratings: dict[int, Rating], last: int, agreed: dict[str, Any]) -> None:
             with self._memory.writing(collection):
                 self._catch_up(collection, ratings, last)
-            self._keep(collection, {"agreement": agreed, "fitted": tally})
+            self._keep(collection, {"agreement": agreed, "fitted": said})
             self._progress.forget(collection)
 
         return refit(self._store, collection, finish, self._weights())
@@ -282,14 +283,11 @@ class Comparing:
                 self._store.put_ratings(collection, [one for old in again for one in beliefs.relearned(self._store, old.images).values()])
 
     # -- inside
-    def _seed(self, record: Collection) -> None:
+    def _seed(self, record: Collection, images: int) -> None:
         """Give images that came otherwise than by a folder their first ratings."""
-        if record.kind == "folder":
-            return
-        count = self._store.tallies(record.number).get("images", 0)
-        if self._seeded.get(record.number) != count:
+        if record.kind != "folder" and self._seeded.get(record.number) != images:
             self._store.seed_ratings(record.number)
-            self._seeded[record.number] = count
+            self._seeded[record.number] = images
 
     def _append(self, collection: int, draft: FeedbackDraft) -> FeedbackRecord:
         """Append an event, and learn from it unless it came before."""
@@ -355,27 +353,29 @@ class Comparing:
         with self._lock:
             self._store.change(collection, settings={**self._store.collection(collection).settings, **values})
 
-    def _view(self, record: Collection, progress: Settled) -> RankedCollection:
-        fitted = record.settings.get("fitted") == self._said(record.number)
+    def _settled_view(self, record: Collection) -> RankedCollection:
+        tally = self._store.tallies(record.number)
+        return self._view(record, tally, self._settled(record, tally))
+
+    def _view(self, record: Collection, tally: Mapping[str, int], progress: Settled) -> RankedCollection:
+        fitted, within = record.settings.get("fitted") == _said(tally), self._within(record, tally)
         settings = settings_of(record.settings.get("comparing"))
         return RankedCollection(
-            record.number, record.name, record.kind, record.root, settings, self._within(record), progress, fitted, self._job(record.number)
+            record.number, record.name, record.kind, record.root, settings, within, progress, fitted, self._job(record.number)
         )
 
-    def _said(self, collection: int) -> dict[str, int]:
-        return {name: count for name, count in sorted(self._store.tallies(collection).items()) if name.startswith("kind:")}
+    def _settled(self, record: Collection, tally: Mapping[str, int] | None = None) -> Settled:
+        tally = self._store.tallies(record.number) if tally is None else tally
+        return self._progress.of(record.number, tally, self._within(record, tally) == "prompt", self._generator())
 
-    def _settled(self, record: Collection) -> Settled:
-        return self._progress.of(record.number, self._within(record) == "prompt", self._generator())
-
-    def _within(self, record: Collection) -> str:
+    @staticmethod
+    def _within(record: Collection, tally: Mapping[str, int]) -> str:
         """What ``auto`` comes to: of a folder it was counted; elsewhere prompts are compared with images in number."""
         chosen = settings_of(record.settings.get("comparing")).within
         if chosen != "auto":
             return chosen
         shared = record.settings.get("shares_prompts")
         if shared is None:
-            tally = self._store.tallies(record.number)
             shared = 1 < tally.get("prompts", 0) <= 0.6 * tally.get("images", 0)
         return "prompt" if shared else "any"
 
@@ -391,6 +391,10 @@ class Comparing:
     def _generator(self) -> np.random.Generator:
         with self._lock:
             return np.random.default_rng(int(self._rng.integers(2**63)))
+
+
+def _said(tally: Mapping[str, int]) -> dict[str, int]:
+    return {name: number for name, number in sorted(tally.items()) if name.startswith("kind:")}
 
 
 def _checked_images(images: Sequence[int]) -> tuple[int, ...]:
