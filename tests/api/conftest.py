@@ -53,7 +53,7 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         from lib_rankopt.studies.service import StudyService
         from tests.studies.fakes import Brightness, FakeHost
 
-        opened = StudyService(tmp_path, FakeHost(), scorers={"clip": Brightness})
+        opened = StudyService(tmp_path / "data", FakeHost(), scorers={"clip": Brightness})
     yield opened
     opened.close()
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from lib_rankopt.api import build_app, schemas
 from tests.api.conftest import Api
@@ -20,35 +19,16 @@ pytest.importorskip("sqlalchemy", reason="the real service needs SQLAlchemy")
 
 from lib_rankopt.studies.service import StudyService
 from tests.studies.data.test_comparing import paint
-from tests.studies.fakes import FakeHost
 
 JSON = {"Content-Type": "application/json"}
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[StudyService]:
-    opened = StudyService(tmp_path / "data", FakeHost())
-    yield opened
-    opened.close()
+pytestmark = pytest.mark.parametrize("service", ["real"], indirect=True)  # the stand-in has no collections
 
 
 @pytest.fixture
-def open_api(service: StudyService) -> Iterator[Callable[..., Api]]:
-    clients = []
-
-    def make(**options: Any) -> Api:
-        client = TestClient(build_app(service, **options), base_url="http://localhost:7861", raise_server_exceptions=False)
-        clients.append(client)
-        return Api(client)
-
-    yield make
-    for client in clients:
-        client.close()
-
-
-@pytest.fixture
-def api(open_api: Callable[..., Api]) -> Api:
-    return open_api(takes_paths=True)
+def api(make_api: Callable[..., Api]) -> Api:
+    return make_api(takes_paths=True)
 
 
 @pytest.fixture
@@ -160,12 +140,12 @@ def test_odd_but_harmless_values_are_taken(api: Api, number: int) -> None:
     assert undone.json()["progress"]["comparisons"] == 0
 
 
-def test_folders_that_cannot_be_ranked_are_refused(open_api: Callable[..., Api], api: Api, tmp_path: Path, folder: Path) -> None:
+def test_folders_that_cannot_be_ranked_are_refused(make_api: Callable[..., Api], api: Api, tmp_path: Path, folder: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path in (str(tmp_path / "never"), str(tmp_path / "empty"), "mine", "", "a\0b", str(folder / "00.png"), "/\ud800"):
         refused = api("POST", "/data/folders", content=json.dumps({"path": path}), headers=JSON)
         assert refused.status_code == 422, path
-    closed = open_api()
+    closed = make_api()
     assert closed("GET", "/data/folders").json() == {"folders": [], "takes_paths": False}
     refused = closed("POST", "/data/folders", json={"path": str(folder)})
     assert (refused.status_code, "does not let pages name its folders" in refused.json()["message"]) == (422, True)
@@ -184,9 +164,9 @@ def test_counts_out_of_range_are_refused(api: Api, number: int) -> None:
         assert api("GET", f"/data/collections/{number}/{path}").status_code == 422, path
 
 
-def test_routes_are_in_the_description_and_have_the_guard(open_api: Callable[..., Api], service: StudyService) -> None:
+def test_routes_are_in_the_description_and_have_the_guard(make_api: Callable[..., Api], service: StudyService) -> None:
     paths = {path for path in build_app(service).openapi()["paths"] if "/data/" in path}
     assert len(paths) >= 11
-    guarded = open_api(auth={"ann": "secret"}, takes_paths=True)
+    guarded = make_api(auth={"ann": "secret"}, takes_paths=True)
     for method, path in (("GET", "/data/folders"), ("POST", "/data/folders"), ("GET", "/data/collections/1/results.csv")):
         assert guarded(method, path).status_code == 401

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from lib_rankopt.api import build_app, schemas
 from tests.api.conftest import Api
@@ -17,32 +16,8 @@ pytest.importorskip("sqlalchemy", reason="the real service needs SQLAlchemy")
 
 from lib_rankopt.studies.service import StudyService
 from tests.studies.data.filled import fill, label, pair
-from tests.studies.fakes import FakeHost
 
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[StudyService]:
-    opened = StudyService(tmp_path / "data", FakeHost())
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def make(service: StudyService) -> Iterator[Callable[..., Api]]:
-    opened = []
-
-    def made(**options: Any) -> Api:
-        opened.append(TestClient(build_app(service, **options), base_url="http://localhost:7861", raise_server_exceptions=False))
-        return Api(opened[-1])
-
-    yield made
-    for client in opened:
-        client.close()
-
-
-@pytest.fixture
-def api(make: Callable[..., Api]) -> Api:
-    return make()
+pytestmark = pytest.mark.parametrize("service", ["real"], indirect=True)  # the stand-in has no collections
 
 
 @pytest.fixture
@@ -196,17 +171,17 @@ def test_collections_are_renamed_looked_at_and_deleted(api: Api, service: StudyS
     assert (tmp_path / "foxes" / "0.png").is_file()
 
 
-def test_formats(make: Callable[..., Api]) -> None:
-    found = schemas.DataFormats(**make(takes_paths=True)("GET", "/data/formats").json())
+def test_formats(make_api: Callable[..., Api]) -> None:
+    found = schemas.DataFormats(**make_api(takes_paths=True)("GET", "/data/formats").json())
     by_name = {one.name: one for one in found.formats}
     assert found.paths
     assert (by_name["kto"].reads, by_name["kto"].writes) == (True, True)
     assert all(one.title for one in found.formats)
-    assert not make()("GET", "/data/formats").json()["paths"]
+    assert not make_api()("GET", "/data/formats").json()["paths"]
 
 
-def test_data_go_out_and_come_in(make: Callable[..., Api], service: StudyService, images: list[int], tmp_path: Path) -> None:
-    api = make(takes_paths=True)
+def test_data_go_out_and_come_in(make_api: Callable[..., Api], service: StudyService, images: list[int], tmp_path: Path) -> None:
+    api = make_api(takes_paths=True)
     target = tmp_path / "out"
     started = api("POST", "/data/exports", json={"path": str(target), "format": "jsonl", "sources": ["c1"]})
     assert started.status_code == 202, started.text
@@ -221,8 +196,8 @@ def test_data_go_out_and_come_in(make: Callable[..., Api], service: StudyService
 
 
 @pytest.mark.parametrize("path", ["", "relative", "../..", "/nowhere/at/all", "a\0b", "/" + "x" * 5000, "~nobody-of-that-name/x"])
-def test_paths_that_cannot_be_used(make: Callable[..., Api], images: list[int], path: str) -> None:
-    api = make(takes_paths=True)
+def test_paths_that_cannot_be_used(make_api: Callable[..., Api], images: list[int], path: str) -> None:
+    api = make_api(takes_paths=True)
     refused(api("POST", "/data/imports", json={"path": path}), 422)
     refused(api("POST", "/data/exports", json={"path": path, "format": "jsonl"}), 422)
     assert api("GET", "/data/jobs").json() == []
@@ -241,8 +216,8 @@ def test_what_objectives_would_get(api: Api, images: list[int]) -> None:
     assert api("GET", "/data/objectives").json()["objectives"][0]["name"] == "sft"
 
 
-def test_collections_are_offered_for_training(make: Callable[..., Api], images: list[int]) -> None:
-    api = make()
+def test_collections_are_offered_for_training(make_api: Callable[..., Api], images: list[int]) -> None:
+    api = make_api()
     (choice,) = schemas.TrainingForm(**api("GET", "/training/form").json()).collections
     assert (choice.id, choice.name, choice.images, choice.answered) == ("c1", "foxes", 6, 3)
     reach = api("POST", "/training/check", json={"data": ["c1"], "objective": "dpo"})
@@ -250,8 +225,8 @@ def test_collections_are_offered_for_training(make: Callable[..., Api], images: 
     refused(api("POST", "/training/check", json={"data": ["c2"], "objective": "dpo"}), 422, "is no study")
 
 
-def test_others_are_kept_out(make: Callable[..., Api], images: list[int]) -> None:
-    closed, open_ = make(auth={"ann": "secret"}), make()
+def test_others_are_kept_out(make_api: Callable[..., Api], images: list[int]) -> None:
+    closed, open_ = make_api(auth={"ann": "secret"}), make_api()
     body = {"images": images[:1]}
     routes = (("GET", "/data/overview"), ("GET", "/data/images"), ("POST", "/data/images/remove"), ("DELETE", "/data/collections/1"))
     for method, path in routes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Query, Request, Response
@@ -27,9 +28,8 @@ _HEADERS = {
 @router.get("/{number}/file", response_class=Response)
 def get_file(number: int, request: Request, service: StudyService = SERVICE) -> Response:
     """The image's file as it is; its type is told by its first bytes, and nothing but images is given out."""
-    if fresh := _unchanged(request, service.data.pictures.etag(number)):
-        return fresh
-    return _answer(service.data.pictures.file(number))
+    pictures = service.data.pictures
+    return _unchanged(request, lambda: pictures.etag(number)) or _answer(pictures.file(number))
 
 
 @router.get("/{number}/thumb", response_class=Response)
@@ -40,15 +40,17 @@ def get_thumbnail(
     service: StudyService = SERVICE,
 ) -> Response:
     """A smaller JPEG (WebP where the image is transparent), never larger than the image."""
-    if fresh := _unchanged(request, service.data.pictures.etag(number, size)):
-        return fresh
-    return _answer(service.data.pictures.thumbnail(number, size))
+    pictures = service.data.pictures
+    return _unchanged(request, lambda: pictures.etag(number, size)) or _answer(pictures.thumbnail(number, size))
 
 
-def _unchanged(request: Request, etag: str) -> Response | None:
-    if f'"{etag}"' not in request.headers.get("if-none-match", ""):
+def _unchanged(request: Request, etag_of: Callable[[], str]) -> Response | None:
+    """Nothing but that the browser's own copy is still good; the file's state is looked up only for a browser that has one."""
+    known = request.headers.get("if-none-match", "")
+    if not known:
         return None
-    return Response(status_code=304, headers={**_HEADERS, "ETag": f'"{etag}"'})
+    etag = f'"{etag_of()}"'
+    return Response(status_code=304, headers={**_HEADERS, "ETag": etag}) if etag in known else None
 
 
 def _answer(picture: Picture) -> Response:

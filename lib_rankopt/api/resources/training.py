@@ -128,7 +128,7 @@ def _values(request: Request, body: dict[str, Any], service: StudyService) -> di
     """The configuration, with data that a page may name: on some servers none that are paths."""
     data = body.get("data")
     if not context_of(request).takes_paths:
-        known = {study.id for study in service.list()} | {collection.id for collection, _, _ in service.data.sizes()}
+        known = {study.id for study in service.list()} | {collection.id for collection in service.data.store.collections()}
         for name in map(str, data if isinstance(data, list) else [data] if data else []):
             if name not in known or Path(name).exists():
                 raise InvalidInputError(f"'{name[:80]}' is no study or collection, and this server does not let pages name its folders.")

@@ -129,6 +129,12 @@ def _sign(event: FeedbackRecord) -> float:
     return {"like": 1.0, "dislike": -1.0}.get(event.kind, 0.0)
 
 
+def said_by(rater: str, events: Iterable[FeedbackRecord]) -> dict[int, str]:
+    """Return, by image number, ``like`` or ``dislike`` as one rater last said on purpose; images that they have no opinion of left out."""
+    own = net_labels(event for event in events if event.rater == rater and not event.source)
+    return {image: "like" if label.liked else "dislike" for image, (label,) in own.items()}
+
+
 def contradictory(labels: Iterable[NetLabel]) -> bool:
     """Whether raters said opposite things of an image on purpose. What was only concluded contradicts nobody."""
     return len({label.liked for label in labels if label.explicit}) > 1

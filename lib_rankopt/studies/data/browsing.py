@@ -18,6 +18,7 @@ from lib_rankopt.studies.data.browsing_views import (
     RatingView,
     SourceView,
 )
+from lib_rankopt.studies.data.names import plain, rater_name
 
 if TYPE_CHECKING:
     from lib_rankopt.store import Store
@@ -62,10 +63,11 @@ class Browsing:
 
     def views(self, images: Sequence[CollectedImage]) -> tuple[ImageView, ...]:
         """Return images with labels, comparisons and ratings."""
-        numbers = [image.number for image in images]
-        events = self._collected.feedback_of(numbers)
+        return self._views(images, self._collected.feedback_of([image.number for image in images]))
+
+    def _views(self, images: Sequence[CollectedImage], events: Sequence[FeedbackRecord]) -> tuple[ImageView, ...]:
         labels, records = derive.net_labels(events, self._weights()), derive.comparisons(events)
-        ratings = self._collected.ratings_of(numbers)
+        ratings = self._collected.ratings_of([image.number for image in images])
         return tuple(
             view_of(one, labels.get(one.number, ()), records.get(one.number, derive.Record()), ratings.get(one.number)) for one in images
         )
@@ -77,17 +79,17 @@ class Browsing:
             NotFoundError: there is none of that number.
         """
         image = self._collected.image(number)
-        events = self._collected.feedback_of([number])[-_EVENTS:]
+        events = self._collected.feedback_of([number])
         hashes = [one for one in (image.file_sha256, image.sha256) if one]
         same = [one.number for one in self._collected.images_by_hash(hashes) if one.number != number and one.state != "removed"]
         return ImageDetail(
-            image=self.views([image])[0],
+            image=self._views([image], events)[0],
             collection_name=self._collected.collection(image.collection).name,
             path=image.path or "",
             file_sha256=image.file_sha256 or "",
             sha256=image.sha256 or "",
             about=dict(image.about),
-            events=tuple(map(event_of, events)),
+            events=tuple(map(event_of, events[-_EVENTS:])),
             same=tuple(same[:_EVENTS]),
         )
 
@@ -104,7 +106,7 @@ class Browsing:
         """
         if kind not in LABEL_KINDS:
             raise InvalidInputError(f"An image cannot be given a '{kind[:40]}'; give like, dislike or unlike.")
-        found, name = self._known(images), _rater(rater)
+        found, name = self._known(images), rater_name(rater)
         for image in found:
             said: CollectedKind = kind  # type: ignore[assignment]
             draft = FeedbackDraft(said, (image.number,), ((0,),), f"{token} {image.number}", rater=name)
@@ -117,7 +119,7 @@ class Browsing:
         Raises:
             NotFoundError: the image has no such answer that stands. ConflictError: somebody else gave it.
         """
-        place, name = self._collected.image(image).collection, _rater(rater)
+        place, name = self._collected.image(image).collection, rater_name(rater)
         said = next((one for one in self._collected.feedback_of([image]) if one.number == event), None)
         if said is None:
             if not any(one.retracts == event for one in self._collected.feedback_back(place, name, 200)):
@@ -159,11 +161,10 @@ class Browsing:
         Raises:
             InvalidInputError: no name, or a long one. NotFoundError: there is no such collection. ConflictError: the name is taken.
         """
-        plain = " ".join(name.split())
-        if not 0 < len(plain) <= _NAME:
-            raise InvalidInputError(f"A collection's name has 1 to {_NAME} characters, not {len(plain)}.")
-        self._collected.collection(number)
-        return source_of_collection(self._collected.change(number, name=plain), self._collected.tallies(number))
+        given = plain(name)
+        if not 0 < len(given) <= _NAME:
+            raise InvalidInputError(f"A collection's name has 1 to {_NAME} characters, not {len(given)}.")
+        return source_of_collection(self._collected.change(number, name=given), self._collected.tallies(number))
 
     def delete(self, number: int) -> None:
         """Delete a collection with all that was said of its images, and the files that the data folder holds for it alone.
@@ -246,10 +247,9 @@ def total(sources: Iterable[SourceView]) -> SourceView:
 
 
 def view_of(
-    image: CollectedImage, labels: Sequence[derive.NetLabel] = (), record: derive.Record | None = None, rating: Rating | None = None
+    image: CollectedImage, labels: Sequence[derive.NetLabel], record: derive.Record, rating: Rating | None
 ) -> ImageView:
     """An image as faces see it."""
-    record = record or derive.Record()
     return ImageView(
         number=image.number,
         collection=image.collection,
@@ -273,10 +273,3 @@ def event_of(event: FeedbackRecord) -> EventView:
     """An answer as faces see it."""
     tiers = tuple(tuple(int(event.images[place]) for place in tier) for tier in event.tiers)
     return EventView(event.number, event.kind, event.rater, event.source, event.created_at, tiers, event.prompt)
-
-
-def _rater(name: str) -> str:
-    plain = " ".join(name.split())
-    if not 0 < len(plain) <= _NAME:
-        raise InvalidInputError(f"Say who you are by a name of 1 to {_NAME} characters, not {len(plain)}.")
-    return plain

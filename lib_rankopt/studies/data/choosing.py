@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import RankOptError
+from lib_rankopt.store.collected.derive import standing
 from lib_rankopt.store.collected.records import COMPARISONS, FileFacts
 from lib_rankopt.studies.data import beliefs
 from lib_rankopt.studies.data.candidates import Finder, compared
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lib_rankopt.store.collected.base import CollectionStore
+    from lib_rankopt.store.collected.files import HeldFiles
+    from lib_rankopt.store.collected.records import CollectedImage, Collection
     from lib_rankopt.studies.data.comparing_views import RankSettings
     from lib_rankopt.studies.data.memory import RaterMemory
-    from lib_rankopt.studies.data.pictures import Pictures
 
 _NOT_REPEATED = 10  # latest answers, which a rater would know again
 _LOOKED_BACK = 300
@@ -27,9 +29,9 @@ class Chooser:
     """Chooses for one rater of a collection; ``memory``'s lock is held meanwhile."""
 
     def __init__(
-        self, store: CollectionStore, pictures: Pictures, collection: int, rater: str, memory: RaterMemory, rng: np.random.Generator
+        self, store: CollectionStore, held: HeldFiles, collection: Collection, rater: str, memory: RaterMemory, rng: np.random.Generator
     ) -> None:
-        self._store, self._pictures, self._collection = store, pictures, collection
+        self._store, self._held, self._collection = store, held, collection
         self._rater, self._memory, self._rng = rater, memory, rng
         self._banned: set[int] = set()
 
@@ -37,7 +39,7 @@ class Chooser:
         """Return images in their order on screen, ``None`` where nothing is left."""
         if self._rng.random() < settings.repeats and (again := self._repeat()) is not None:
             return again
-        finder = Finder(self._store, self._collection, within_prompt, settings.shown, self._seen, self._rng)
+        finder = Finder(self._store, self._collection.number, within_prompt, settings.shown, self._seen, self._rng)
         busy = {image for images in self._memory.on_screen() for image in images}
         while len(self._banned) <= _MOST_GONE:
             found = finder.find(self._memory.unwanted(), busy, self._banned)
@@ -48,9 +50,8 @@ class Chooser:
         return None
 
     def _repeat(self) -> tuple[int, ...] | None:
-        back = self._store.feedback_back(self._collection, self._rater, _LOOKED_BACK)
-        gone = {event.retracts for event in back if event.retracts is not None}
-        said = [event for event in back if event.kind in COMPARISONS and not event.source and event.number not in gone]
+        back = self._store.feedback_back(self._collection.number, self._rater, _LOOKED_BACK)
+        said = [event for event in reversed(standing(back)) if event.kind in COMPARISONS and not event.source]
         repeated = {event.about.get(beliefs.REPEATS) for event in said}
         open_now = {frozenset(images) for images in self._memory.on_screen()}
         old = [
@@ -76,11 +77,15 @@ class Chooser:
         for image in images:
             if image not in known or known[image].state in ("removed", "gone"):
                 self._banned.add(image)
-                continue
-            try:
-                self._pictures.etag(image)
-            except RankOptError:
+            elif not self._is_there(known[image]):
                 self._banned.add(image)
                 if known[image].path is not None:  # others were never here
                     self._store.note_files([FileFacts(image, "gone", size=known[image].size, modified=known[image].modified)])
         return self._banned.isdisjoint(images)
+
+    def _is_there(self, image: CollectedImage) -> bool:
+        try:
+            self._held.locate(image, self._collection).stat()
+        except (RankOptError, OSError):
+            return False
+        return True

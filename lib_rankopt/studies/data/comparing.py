@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError, RankOptError
-from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS, net_labels
+from lib_rankopt.store.collected.derive import IMPLICIT_WEIGHTS, said_by, standing
 from lib_rankopt.store.collected.records import COMPARISONS, LABEL_KINDS, Collection, FeedbackDraft, FeedbackRecord, Rating
 from lib_rankopt.store.records import new_id
 from lib_rankopt.studies.data import beliefs
@@ -32,7 +32,8 @@ from lib_rankopt.studies.data.comparing_views import (
     settings_of,
 )
 from lib_rankopt.studies.data.folders import Taking, checked_folder
-from lib_rankopt.studies.data.memory import Memory, Progress, RaterMemory
+from lib_rankopt.studies.data.memory import Memory, Progress, RaterMemory, counts_of
+from lib_rankopt.studies.data.names import plain, rater_name
 from lib_rankopt.studies.data.ranked import as_csv, best
 from lib_rankopt.studies.data.refit import refit
 
@@ -40,10 +41,10 @@ if TYPE_CHECKING:
     from lib_rankopt.store.collected.base import CollectionStore
     from lib_rankopt.store.collected.files import HeldFiles
     from lib_rankopt.studies.data.jobs import Jobs, JobView, Step
-    from lib_rankopt.studies.data.pictures import Pictures
 
 _MOST_AHEAD = 4
 _FIRST_IMAGES = 32
+_MOST_UNDONE = 100
 _LOOKED_BACK = (50, 20_000)
 _LONGEST = 2**31 - 1  # milliseconds that fit their column
 
@@ -60,13 +61,12 @@ class Comparing:
         self,
         store: CollectionStore,
         held: HeldFiles,
-        pictures: Pictures,
         jobs: Jobs,
         seed: int | None = None,
         weights: Callable[[], Mapping[str, float]] = lambda: IMPLICIT_WEIGHTS,
     ) -> None:
         self._weights = weights
-        self._store, self._held, self._pictures, self._jobs = store, held, pictures, jobs
+        self._store, self._held, self._jobs = store, held, jobs
         self._memory = Memory()
         self._progress = Progress(store)
         self._rng = np.random.default_rng(seed)
@@ -106,12 +106,12 @@ class Comparing:
     def collections(self) -> list[RankedCollection]:
         """Return what is ranked, newest first; how far is only counted."""
         every = [one for one in self._store.collections() if one.kind == "folder" or "comparing" in one.settings]
-        return [self._view(one, self._progress.count(one.number)) for one in every]
+        counted = [(one, self._store.tallies(one.number)) for one in every]
+        return [self._view(one, tally, counts_of(tally)) for one, tally in counted]
 
     def view(self, collection: int) -> RankedCollection:
         """Return one collection. Raises: NotFoundError."""
-        record = self._store.collection(collection)
-        return self._view(record, self._settled(record))
+        return self._settled_view(self._store.collection(collection))
 
     def change(self, collection: int, settings: dict[str, Any]) -> RankedCollection:
         """Change some settings. Raises: NotFoundError, InvalidInputError."""
@@ -137,16 +137,18 @@ class Comparing:
         """
         if not 1 <= count <= _MOST_AHEAD:
             raise InvalidInputError(f"{count} comparisons ahead; it must be 1 to {_MOST_AHEAD}.")
-        record, rater = self._store.collection(collection), _name(rater)
+        record, rater = self._store.collection(collection), rater_name(rater)
         memory = self._memory.rater(collection, rater)
         found: list[Comparison] = []
         with memory.lock:
-            self._seed(record)
+            tally = self._store.tallies(collection)
+            self._seed(record, tally.get("images", 0))
             if window:
                 memory.release(window, held)
-            chooser = Chooser(self._store, self._pictures, collection, rater, memory, self._generator())
+            chooser = Chooser(self._store, self._held, record, rater, memory, self._generator())
+            settings, within_prompt = settings_of(record.settings.get("comparing")), self._within(record, tally) == "prompt"
             for _ in range(count):
-                images = chooser.next(settings_of(record.settings.get("comparing")), self._within(record) == "prompt")
+                images = chooser.next(settings, within_prompt)
                 if images is None:
                     break
                 found.append(self._composed(images, rater, memory, window))
@@ -172,7 +174,7 @@ class Comparing:
             NotFoundError: there is no such collection or image. InvalidInputError: not 2 to 8 images, or tiers that do not name each
                 once. ConflictError: the token was used for another answer.
         """
-        rater, shown = _name(rater), _checked_images(images)
+        rater, shown = rater_name(rater), _checked_images(images)
         if not 2 <= len(shown) <= 8 or not token:
             raise InvalidInputError(f"An answer is about 2 to 8 images and has a token, not {len(shown)} images and '{token[:40]}'.")
         kind: Any = "skip" if skip else ("pair" if len(shown) == 2 else "ranking")
@@ -195,7 +197,7 @@ class Comparing:
         if kind not in LABEL_KINDS or not token:
             raise InvalidInputError(f"There is no label '{kind[:40]}'; there are {', '.join(LABEL_KINDS)}, each with a token.")
         record = self._store.collection(collection)
-        draft = FeedbackDraft(kind, _checked_images([image]), ((0,),), token, None, _name(rater))  # type: ignore[arg-type]
+        draft = FeedbackDraft(kind, _checked_images([image]), ((0,),), token, None, rater_name(rater))  # type: ignore[arg-type]
         with self._memory.writing(collection):
             event = self._append(collection, draft)
         return Answered(event.number, self._settled(record))
@@ -206,25 +208,29 @@ class Comparing:
         Raises:
             ConflictError: there is nothing to take back.
         """
-        record, rater = self._store.collection(collection), _name(rater)
+        record, rater = self._store.collection(collection), rater_name(rater)
         with self._memory.writing(collection):
-            if token and (collection, token) in self._undone:
-                return self._undone[(collection, token)]
+            if token and (before := self._undone.get((collection, token))):
+                return before
             target = self._last(collection, rater)
             self._store.append(collection, FeedbackDraft("retraction", token=token or new_id(), rater=rater, retracts=target.number))
             self._unlearn(collection, target)
-        memory = self._memory.rater(collection, rater)
-        comparison = None
-        if target.kind not in LABEL_KINDS:
-            with memory.lock:
-                memory.pairs.difference_update(compared(target))
-                comparison = self._composed(target.images, rater, memory, window)
-        done = Undone(target.kind, self._settled(record), comparison, 0 if comparison else target.images[0])
+            memory = self._memory.rater(collection, rater)
+            comparison = None
+            if target.kind not in LABEL_KINDS:
+                with memory.lock:
+                    memory.pairs.difference_update(compared(target))
+                    comparison = self._composed(target.images, rater, memory, window)
+            done = Undone(target.kind, self._settled(record), comparison, 0 if comparison else target.images[0])
+            if token:
+                self._remember(collection, token, done)
+        return done
+
+    def _remember(self, collection: int, token: str, done: Undone) -> None:
         with self._lock:
             self._undone[(collection, token)] = done
-            while len(self._undone) > 100:
+            while len(self._undone) > _MOST_UNDONE:
                 self._undone.popitem(last=False)
-        return done
 
     # -- what came of it
     def results(self, collection: int, offset: int = 0, limit: int = 100) -> Results:
@@ -235,10 +241,9 @@ class Comparing:
         """
         if not 1 <= limit <= 500 or offset < 0:
             raise InvalidInputError(f"{limit} images from {offset} on; 1 to 500 can be had at once.")
-        view = self.view(collection)
+        record = self._store.collection(collection)
         images, total = best(self._store, collection, offset, limit)
-        agreed = agreement_view(self._store.collection(collection).settings.get("agreement"))
-        return Results(images, total, view, agreed)
+        return Results(images, total, self._settled_view(record), agreement_view(record.settings.get("agreement")))
 
     def csv(self, collection: int) -> Iterator[str]:
         """Yield all images that were compared or labelled, from the best to the worst, as CSV. Raises: NotFoundError."""
@@ -254,12 +259,12 @@ class Comparing:
         return self._jobs.start("rebuild", f"Rating {record.name} by all answers", lambda: self._rebuilding(collection), collection)
 
     def _rebuilding(self, collection: int) -> Iterator[Step]:
-        tally = self._said(collection)
+        said = _said(self._store.tallies(collection))
 
         def finish(ratings: dict[int, Rating], last: int, agreed: dict[str, Any]) -> None:
             with self._memory.writing(collection):
                 self._catch_up(collection, ratings, last)
-            self._keep(collection, {"agreement": agreed, "fitted": tally})
+            self._keep(collection, {"agreement": agreed, "fitted": said})
             self._progress.forget(collection)
 
         return refit(self._store, collection, finish, self._weights())
@@ -278,12 +283,11 @@ class Comparing:
                 self._store.put_ratings(collection, [one for old in again for one in beliefs.relearned(self._store, old.images).values()])
 
     # -- inside
-    def _seed(self, record: Collection) -> None:
+    def _seed(self, record: Collection, images: int) -> None:
         """Give images that came otherwise than by a folder their first ratings."""
-        count = self._store.tallies(record.number).get("images", 0)
-        if self._seeded.get(record.number) != count and record.kind != "folder":
+        if record.kind != "folder" and self._seeded.get(record.number) != images:
             self._store.seed_ratings(record.number)
-        self._seeded[record.number] = count
+            self._seeded[record.number] = images
 
     def _append(self, collection: int, draft: FeedbackDraft) -> FeedbackRecord:
         """Append an event, and learn from it unless it came before."""
@@ -319,18 +323,15 @@ class Comparing:
     def _last(self, collection: int, rater: str) -> FeedbackRecord:
         for depth in _LOOKED_BACK:
             back = self._store.feedback_back(collection, rater, depth)
-            gone = {event.retracts for event in back if event.retracts is not None}
-            for event in back:
-                if event.kind != "retraction" and event.number not in gone and not event.source:
-                    return event
+            if own := [event for event in standing(back) if not event.source]:
+                return own[-1]
             if len(back) < depth:
                 break
         raise ConflictError(f"There is nothing of {rater} to take back.")
 
     def _composed(self, images: Sequence[int], rater: str, memory: RaterMemory, window: str = "") -> Comparison:
         known = self._store.images_by_number(images)
-        labels = net_labels(event for event in self._store.feedback_of(images) if event.rater == rater and not event.source)
-        said = {image: "like" if one.liked else "dislike" for image, (one, *_) in labels.items()}
+        said = said_by(rater, self._store.feedback_of(images))
         token = new_id()
         memory.show(token, tuple(images), window)
         shown = [known[image] for image in images]
@@ -352,54 +353,48 @@ class Comparing:
         with self._lock:
             self._store.change(collection, settings={**self._store.collection(collection).settings, **values})
 
-    def _view(self, record: Collection, progress: Settled) -> RankedCollection:
-        fitted = record.settings.get("fitted") == self._said(record.number)
+    def _settled_view(self, record: Collection) -> RankedCollection:
+        tally = self._store.tallies(record.number)
+        return self._view(record, tally, self._settled(record, tally))
+
+    def _view(self, record: Collection, tally: Mapping[str, int], progress: Settled) -> RankedCollection:
+        fitted, within = record.settings.get("fitted") == _said(tally), self._within(record, tally)
         settings = settings_of(record.settings.get("comparing"))
         return RankedCollection(
-            record.number, record.name, record.kind, record.root, settings, self._within(record), progress, fitted, self._job(record.number)
+            record.number, record.name, record.kind, record.root, settings, within, progress, fitted, self._job(record.number)
         )
 
-    def _said(self, collection: int) -> dict[str, int]:
-        return {name: count for name, count in sorted(self._store.tallies(collection).items()) if name.startswith("kind:")}
+    def _settled(self, record: Collection, tally: Mapping[str, int] | None = None) -> Settled:
+        tally = self._store.tallies(record.number) if tally is None else tally
+        return self._progress.of(record.number, tally, self._within(record, tally) == "prompt", self._generator())
 
-    def _settled(self, record: Collection) -> Settled:
-        return self._progress.of(record.number, self._within(record) == "prompt", self._generator())
-
-    def _within(self, record: Collection) -> str:
+    @staticmethod
+    def _within(record: Collection, tally: Mapping[str, int]) -> str:
         """What ``auto`` comes to: of a folder it was counted; elsewhere prompts are compared with images in number."""
         chosen = settings_of(record.settings.get("comparing")).within
         if chosen != "auto":
             return chosen
         shared = record.settings.get("shares_prompts")
         if shared is None:
-            tally = self._store.tallies(record.number)
             shared = 1 < tally.get("prompts", 0) <= 0.6 * tally.get("images", 0)
         return "prompt" if shared else "any"
 
     def _free_name(self, name: str | None, root: Path) -> str:
         if name is not None:
-            if not (plain := _plain(name)) or len(plain) > 100:
-                raise InvalidInputError(f"A name has 1 to 100 signs; this one has {len(plain)}.")
-            return plain
+            if not (given := plain(name)) or len(given) > 100:
+                raise InvalidInputError(f"A name has 1 to 100 signs; this one has {len(given)}.")
+            return given
         taken = {one.name for one in self._store.collections()}
-        plain = _plain(root.name)[:80] or "images"
-        return next(one for number in range(1, len(taken) + 2) if (one := plain if number == 1 else f"{plain} ({number})") not in taken)
+        base = plain(root.name)[:80] or "images"
+        return next(one for number in range(1, len(taken) + 2) if (one := base if number == 1 else f"{base} ({number})") not in taken)
 
     def _generator(self) -> np.random.Generator:
         with self._lock:
             return np.random.default_rng(int(self._rng.integers(2**63)))
 
 
-def _name(rater: str) -> str:
-    plain = _plain(rater)
-    if not plain or len(plain) > 200:
-        raise InvalidInputError(f"A rater's name has 1 to 200 signs; this one has {len(plain)}.")
-    return plain
-
-
-def _plain(name: str) -> str:
-    """A name as every database takes it."""
-    return " ".join(name.replace("\0", "").encode("utf-8", "replace").decode("utf-8").split())
+def _said(tally: Mapping[str, int]) -> dict[str, int]:
+    return {name: number for name, number in sorted(tally.items()) if name.startswith("kind:")}
 
 
 def _checked_images(images: Sequence[int]) -> tuple[int, ...]:

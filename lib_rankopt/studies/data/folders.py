@@ -31,15 +31,15 @@ def checked_folder(path: str) -> Path:
     """
     if "\0" in path or not path.strip():
         raise InvalidInputError("Name a folder of images by its whole path.")
-    given = Path(path.strip()).expanduser()
-    if not given.is_absolute():
-        raise InvalidInputError(f"'{path[:200]}' is not a whole path; write it from the drive or root on.")
     try:
+        given = Path(path.strip()).expanduser()
+        if not given.is_absolute():
+            raise InvalidInputError(f"'{path[:200]}' is not a whole path; write it from the drive or root on.")
         found = given.resolve()
         if not found.is_dir():
             raise InvalidInputError(f"{given} is {'no folder' if found.exists() else 'not there'}; name a folder of images.")
         next(found.iterdir(), None)
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, RuntimeError) as error:  # RuntimeError: the home of somebody unknown
         raise InvalidInputError(f"The folder {path[:200]!r} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     return found
 
@@ -61,6 +61,7 @@ class Taking:
         self._said: bool | None = None
         self._just_taken = just_taken
         self._prompts: Counter[bytes] = Counter()
+        self._sharing = 0  # images whose prompt another one has too
         self.new = self.known = self.problems = 0
         self.first_problems: list[str] = []
 
@@ -68,7 +69,7 @@ class Taking:
     def shares_prompts(self) -> bool:
         """Whether at least half of the images have a prompt that another one has too."""
         total = self.new + self.known
-        return bool(total) and sum(count for prompt, count in self._prompts.items() if prompt and count > 1) * 2 >= total
+        return bool(total) and self._sharing * 2 >= total
 
     def steps(self) -> Iterator[Step]:
         """Take in what is new; before, look where known images have gone, and afterwards at the new ones, so that they are found again.
@@ -117,7 +118,7 @@ class Taking:
                 is_new = self._just_taken > 0
                 self._just_taken -= is_new
                 self.new, self.known = self.new + is_new, self.known + (not is_new)
-                self._prompts[_digest(known[name].prompt)] += 1
+                self._count(known[name].prompt)
                 continue
             try:
                 entry, trouble = image_entry(self._root, name)
@@ -128,7 +129,7 @@ class Taking:
                 self._problem(name, trouble)
             draft = ImageDraft(entry.key, entry.prompt, entry.path, model=entry.model, about=entry.about)
             drafts.append(replace(draft, width=entry.width, height=entry.height))
-            self._prompts[_digest(entry.prompt)] += 1
+            self._count(entry.prompt)
         if drafts:
             self.new += self._store.add(number, drafts).images
             added = self._store.images_by_key(number, [draft.key for draft in drafts])
@@ -137,6 +138,13 @@ class Taking:
             self._said = self.shares_prompts
             self._decided(self._said)
         return Step(self.new + self.known, 0, "images", self._outcome())
+
+    def _count(self, prompt: str) -> None:
+        if not prompt:
+            return
+        digest = sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:12]
+        self._prompts[digest] += 1
+        self._sharing += {1: 0, 2: 2}.get(self._prompts[digest], 1)
 
     def _is_usable(self, name: str) -> bool:
         try:
@@ -166,7 +174,3 @@ class Taking:
 
     def _outcome(self) -> dict[str, Any]:
         return {"new": self.new, "known": self.known, "problems": self.problems, "first_problems": list(self.first_problems)}
-
-
-def _digest(prompt: str) -> bytes:
-    return sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:12] if prompt else b""

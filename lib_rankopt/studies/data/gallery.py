@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lib_rankopt.errors import NotFoundError, RankOptError, StoreError
+from lib_rankopt.store.collected.derive import said_by
 from lib_rankopt.store.collected.files import HeldFiles, pixels_of
 from lib_rankopt.store.collected.intake import open_collection
-from lib_rankopt.store.collected.records import Collection, FeedbackDraft, FeedbackRecord, ImageDraft
+from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft
 from lib_rankopt.store.formats.files import read
 from lib_rankopt.store.formats.image_folder import image_entry
 from lib_rankopt.store.records import new_id
@@ -56,9 +57,10 @@ class Gallery:
             self._take_in(collection, file, content, prompt)
             known = self._store.images_by_key(collection, [content])
         number = known[content].number
-        if not source and self._said(number, rater) == ("" if kind == "unlike" else kind):
+        events = self._store.feedback_of([number])
+        if not source and said_by(rater, events).get(number, "unlike") == kind:
             return
-        if source and any(one.source == source and one.kind == kind and one.rater == rater for one in self._store.feedback_of([number])):
+        if source and any(one.source == source and one.kind == kind and one.rater == rater for one in events):
             return  # saving an image a second time says nothing new
         self._store.append(collection, FeedbackDraft(kind, (number,), ((0,),), new_id(), rater=rater, source=source))
 
@@ -71,11 +73,8 @@ class Gallery:
             except RankOptError:
                 contents.append("")
         known = self._store.images_by_key(self._collection(), [content for content in contents if content])
-        return [self._said(known[content].number, rater) if content in known else "" for content in contents]
-
-    def _said(self, image: int, rater: str) -> str:
-        own = [one for one in self._store.feedback_of([image]) if one.rater == rater and not one.source and _is_label(one)]
-        return own[-1].kind if own and own[-1].kind != "unlike" else ""
+        said = said_by(rater, self._store.feedback_of([image.number for image in known.values()]))
+        return [said.get(known[content].number, "") if content in known else "" for content in contents]
 
     def _take_in(self, collection: int, file: Path, content: str, prompt: str | None) -> None:
         data = read(file)
@@ -121,7 +120,3 @@ class Gallery:
         except NotFoundError:
             return False
         return True
-
-
-def _is_label(one: FeedbackRecord) -> bool:
-    return one.kind in ("like", "dislike", "unlike")

@@ -17,6 +17,7 @@ log = logging.getLogger("rankopt.studies")
 
 JobState = Literal["queued", "running", "done", "stopped", "failed"]
 _KEPT = 50
+_ENDED = ("done", "stopped", "failed")
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ class Jobs:
         view = JobView(new_id(), kind, title, collection=collection)
         with self._lock:
             self._views[view.id] = view
-            for old in [v.id for v in self._views.values() if v.state in ("done", "stopped", "failed")][: max(0, len(self._views) - _KEPT)]:
+            for old in [v.id for v in self._views.values() if v.state in _ENDED][: max(0, len(self._views) - _KEPT)]:
                 del self._views[old]
+            self._stopped &= set(self._views)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="rankopt-jobs", daemon=True)
                 self._thread.start()
@@ -97,16 +99,17 @@ class Jobs:
             return self._views[job]
 
     def stop(self, job: str) -> JobView:
-        """Stop a job after the step under way; what it has done stays."""
-        self.view(job)
+        """Stop a job after the step under way, one that waits at once; what it has done stays."""
         with self._lock:
+            if self.view(job).state == "queued":
+                self._set(job, state="stopped")
             self._stopped.add(job)
-        return self.view(job)
+            return self.view(job)
 
     def wait(self, job: str, timeout: float | None = None) -> JobView:
         """Return a job once it has ended, or as it is after ``timeout`` seconds."""
         with self._lock:
-            self._lock.wait_for(lambda: self.view(job).state in ("done", "stopped", "failed"), timeout)
+            self._lock.wait_for(lambda: self.view(job).state in _ENDED, timeout)
         return self.view(job)
 
     def close(self) -> None:
@@ -132,9 +135,10 @@ class Jobs:
                 self._set(job, state="failed", error=f"{type(error).__name__}: {error}", eta=None)
 
     def _go_through(self, job: str, work: Callable[[], Iterator[Step]], started: float) -> bool:
-        if job in self._stopped:
-            return False
-        self._set(job, state="running")
+        with self._lock:
+            if job in self._stopped or job not in self._views:  # stopped, and perhaps forgotten since
+                return False
+            self._set(job, state="running")
         first: Step | None = None
         begun = started
         for step in work():

@@ -104,6 +104,12 @@ class Memory:
         return before if after and after == dict(now) else None
 
 
+def counts_of(tally: Mapping[str, int]) -> Settled:
+    """How far a collection with these counts is ranked, as far as that is only counted."""
+    out = tally.get("state:removed", 0) + tally.get("state:gone", 0)
+    return Settled(sum(tally.get(f"kind:{kind}", 0) for kind in COMPARISONS), max(tally.get("images", 0) - out, 0))
+
+
 class Progress:
     """How far collections are ranked: worked out now and then, from a sample where they are large. Thread-safe."""
 
@@ -117,15 +123,9 @@ class Progress:
         with self._lock:
             self._kept.pop(collection, None)
 
-    def count(self, collection: int) -> Settled:
-        """Only what is counted."""
-        tally = self._store.tallies(collection)
-        out = tally.get("state:removed", 0) + tally.get("state:gone", 0)
-        return Settled(sum(tally.get(f"kind:{kind}", 0) for kind in COMPARISONS), max(tally.get("images", 0) - out, 0))
-
-    def of(self, collection: int, within_prompt: bool, rng: np.random.Generator) -> Settled:
-        """Return how far a collection is ranked; the share that is settled may be two seconds old."""
-        counted = self.count(collection)
+    def of(self, collection: int, tally: Mapping[str, int], within_prompt: bool, rng: np.random.Generator) -> Settled:
+        """Return how far a collection with these counts is ranked; the share that is settled may be two seconds old."""
+        counted = counts_of(tally)
         with self._lock:
             made, kept = self._kept.get(collection, (float("-inf"), counted))
             is_fresh = (kept.comparisons, kept.images) == (counted.comparisons, counted.images) and made > 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from lib_rankopt.store.collected.base import CollectionStore
-    from lib_rankopt.store.collected.records import CollectedImage
+    from lib_rankopt.store.collected.files import HeldFiles
 
 SMALLEST, LARGEST = 16, 2048  # pixels of a thumbnail's longer side
 _MOST_PIXELS = 1 << 27  # of an image that is made smaller: 400 MB once decoded
@@ -41,30 +41,15 @@ class Picture:
 
 
 class Pictures:
-    """Reads files of collected images, and nothing outside their collections' folders. Thread-safe.
+    """Reads files of collected images, and nothing outside their collections' folders. Thread-safe."""
 
-    Args:
-        held: folder of the images that the store keeps itself.
-    """
-
-    def __init__(self, store: CollectionStore, held: Path) -> None:
+    def __init__(self, store: CollectionStore, held: HeldFiles) -> None:
         self._store = store
         self._held = held
         self._lock = threading.Lock()
         self._turn = threading.BoundedSemaphore(_AT_ONCE)
         self._kept: OrderedDict[str, Picture] = OrderedDict()
         self._bytes = 0
-
-    def path(self, image: CollectedImage) -> Path:
-        """Return where an image's file lies, whether or not it is there.
-
-        Raises:
-            NotFoundError: nowhere. InvalidInputError: outside of its collection's folder.
-        """
-        root = str(self._held) if image.held else self._store.collection(image.collection).root
-        if image.path is None or not root:
-            raise NotFoundError(f"Image {image.number} has no file here.")
-        return files.inside(Path(root), files.relative(image.path))
 
     def etag(self, number: int, size: int = 0) -> str:
         """Return the name of the present state of an image's file, or of its thumbnail of this size.
@@ -110,7 +95,8 @@ class Pictures:
         return made
 
     def _named(self, number: int, size: int) -> tuple[Path, str]:
-        path = self.path(self._store.image(number))
+        image = self._store.image(number)
+        path = self._held.locate(image, self._store.collection(image.collection))
         try:
             found = path.stat()
         except FileNotFoundError as error:

@@ -44,10 +44,10 @@ class Data:
         held = HeldFiles(data_dir)
         self.jobs = Jobs()
         self.moving = Moving(store, blobs, held, self.jobs, weights)
-        self.pictures = Pictures(store.collected, held.root)
+        self.pictures = Pictures(store.collected, held)
         self.gallery = Gallery(store.collected, held)
         self.note, self.label_of = self.gallery.note, self.gallery.label_of
-        self.comparing = Comparing(store.collected, held, self.pictures, self.jobs, weights=weights)
+        self.comparing = Comparing(store.collected, held, self.jobs, weights=weights)
         self.browsing = Browsing(store, held, self.jobs, weights)
         self.duplicates = DuplicateFinder(store.collected, self.browsing)
         self.reach = Reach(store, blobs, self.browsing, weights)

@@ -159,6 +159,9 @@ def test_taking_back_ones_own_answers(data: Data, store: Store, tmp_path: Path) 
     theirs = store.collected.append(number, label(a, "2", rater="ann")).number
     assert [one.number for one in data.browsing.take_back(b, mine, "me", "t").events] == []
     assert [one.number for one in data.browsing.take_back(b, mine, "me", "t").events] == []  # sent twice
+    odd = data.browsing.label([b], "like", "A\0n \ud83d", "odd")[0].labels[0].rater
+    event = data.browsing.image(b).events[0].number
+    assert (odd, data.browsing.take_back(b, event, "A\0n  \ud83d", "w").events) == ("An ?", ())  # the store keeps other signs
     with pytest.raises(ConflictError, match="ann"):
         data.browsing.take_back(a, theirs, "me", "u")
     with pytest.raises(NotFoundError):

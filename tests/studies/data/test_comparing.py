@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,6 @@ from lib_rankopt.studies.data import beliefs
 from lib_rankopt.studies.data.comparing import Comparing
 from lib_rankopt.studies.data.comparing_views import Comparison
 from lib_rankopt.studies.data.jobs import Jobs
-from lib_rankopt.studies.data.pictures import Pictures
 from tests.store import postgres
 
 QUIET = {"repeats": 0.0, "within": "any"}
@@ -60,10 +61,9 @@ class Bench:
 
     def __init__(self, data_dir: Path, url: str | None = None) -> None:
         self.store: Store = open_store(data_dir, url)
-        held = HeldFiles(data_dir)
         self.jobs = Jobs()
         self.collected = self.store.collected
-        self.comparing = Comparing(self.collected, held, Pictures(self.collected, held.root), self.jobs, seed=7)
+        self.comparing = Comparing(self.collected, HeldFiles(data_dir), self.jobs, seed=7)
 
     def add(self, folder: Path, **settings: Any) -> int:
         """Rank a folder, taken in whole."""
@@ -434,6 +434,19 @@ def test_an_undo_sent_twice_takes_one_answer_back(bench: Bench, folder: Path) ->
     assert bench.comparing.view(number).progress.comparisons == 2
 
 
+def test_an_undo_sent_again_before_it_is_answered_takes_one_answer_back(
+    bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = bench.add(folder)
+    rank(bench, number, 3)
+    compose = bench.comparing._composed
+    monkeypatch.setattr(bench.comparing, "_composed", lambda *given: (time.sleep(0.1), compose(*given))[1])
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(bench.comparing.undo, number, token="u") for _ in range(2))
+        assert first.result() == second.result()
+    assert bench.comparing.view(number).progress.comparisons == 2
+
+
 def test_undo_by_another_process_forgets_what_the_answer_said(bench: Bench, folder: Path, tmp_path: Path) -> None:
     number = bench.add(folder)
     (shown,) = bench.comparing.next(number)
@@ -556,7 +569,7 @@ def test_what_cannot_be_read_is_counted_and_named(bench: Bench, folder: Path) ->
     assert {line.split(":")[0] for line in job.outcome["first_problems"]} == {"broken.png", "empty.jpg", "link.png"}
 
 
-@pytest.mark.parametrize("path", ["", "  ", "relative/folder", "/there/is/no/such/folder", "/dev/null", "a\0b"])
+@pytest.mark.parametrize("path", ["", "  ", "relative/folder", "/there/is/no/such/folder", "/dev/null", "a\0b", "~nobody-of-that-name/x"])
 def test_what_is_no_folder_is_refused(bench: Bench, path: str) -> None:
     with pytest.raises(InvalidInputError):
         bench.comparing.add_folder(path)
