@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def gallery(service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
         Image.new("RGB", (16, 16), (number * 90, 0, 0)).save(folder / f"{number}.png")
     host = GalleryHost(folder)
     if isinstance(service, FakeService):
-        service.host, service.data = host, Notes()  # type: ignore[attr-defined]
+        service.host, service.data = host, SimpleNamespace(gallery=Notes())  # type: ignore[attr-defined]
     else:
         for name in ("gallery_file", "wants"):
             monkeypatch.setattr(service.host, name, getattr(host, name), raising=False)
@@ -97,7 +98,7 @@ def test_what_is_done_is_kept_only_where_it_is_allowed_and_is_no_label(api: Api,
     assert say(api, gallery, 1, "like", source="sent").json() == {"noted": False}
     assert said(api, gallery, 1) == [""]
     if isinstance(gallery, FakeService):
-        assert gallery.data.all == [("1.png", "like", "saved", "me")]  # type: ignore[attr-defined]
+        assert gallery.data.gallery.all == [("1.png", "like", "saved", "me")]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_a_store_in_trouble_is_said(api: Api, gallery: Any, monkeypatch: pytest.
     def refuse(*_: Any) -> None:
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr(gallery.data, "note", refuse)
+    monkeypatch.setattr(gallery.data.gallery, "note", refuse)
     answer = say(api, gallery, 1, "like")
     assert (answer.status_code, answer.json()["message"]) == (507, "the disk is full")
 

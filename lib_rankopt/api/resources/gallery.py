@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -13,9 +12,6 @@ from lib_rankopt.api.guard import GuardedRoute
 from lib_rankopt.api.schemas import REFUSALS, GalleryImages, GalleryLabels, GalleryNoted, NoteImage, gives
 from lib_rankopt.errors import InvalidInputError, NotFoundError
 from lib_rankopt.hosts.gallery import Noted, Said, SaidOfAll
-
-if TYPE_CHECKING:
-    from lib_rankopt.hosts.gallery import FeedbackSink
 
 router = APIRouter(prefix="/gallery", tags=["gallery"], route_class=GuardedRoute, responses=REFUSALS)
 
@@ -29,7 +25,7 @@ def labels(body: GalleryImages, service: StudyService = SERVICE) -> JSONResponse
         raise InvalidInputError(f"{len(body.files)} images are named; at most {MOST_FILES} are looked up at a time.")
     found: list[Path | str] = [_file_or_reason(service, name) for name in body.files]
     files = [one for one in found if isinstance(one, Path)]
-    said = iter(_data(service).label_of(files, body.rater) if files else [])
+    said = iter(service.data.gallery.label_of(files, body.rater) if files else [])
     return reply(SaidOfAll(tuple(Said(next(said)) if isinstance(one, Path) else Said(refused=one) for one in found)))
 
 
@@ -41,7 +37,7 @@ def label(body: NoteImage, service: StudyService = SERVICE) -> JSONResponse:
     file = service.host.gallery_file(body.file)
     noted = service.host.wants(file, body.kind, body.source)
     if noted:
-        _data(service).note(file, body.kind, body.source, body.rater)
+        service.data.gallery.note(file, body.kind, body.source, body.rater)
     return reply(Noted(noted))
 
 
@@ -50,7 +46,3 @@ def _file_or_reason(service: StudyService, name: str) -> Path | str:
         return service.host.gallery_file(name)
     except (InvalidInputError, NotFoundError) as error:
         return str(error)
-
-
-def _data(service: StudyService) -> FeedbackSink:
-    return cast("FeedbackSink", service.data)

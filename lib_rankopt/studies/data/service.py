@@ -46,7 +46,6 @@ class Data:
         self.moving = Moving(store, blobs, held, self.jobs, weights)
         self.pictures = Pictures(store.collected, held)
         self.gallery = Gallery(store.collected, held)
-        self.note, self.label_of = self.gallery.note, self.gallery.label_of
         self.comparing = Comparing(store.collected, held, self.jobs, weights=weights)
         self.browsing = Browsing(store, held, self.jobs, weights)
         self.duplicates = DuplicateFinder(store.collected, self.browsing)
