@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,9 +37,6 @@ class HeldFiles:
 
     def __init__(self, data_dir: Path) -> None:
         self.root = data_dir / "collected"
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._waiting: dict[Path, Future[None]] = {}
 
     def put(self, data: bytes) -> tuple[str, str]:
         """Keep a file; return its path below :attr:`root` and its hash. What is there already is not written again.
@@ -49,51 +45,12 @@ class HeldFiles:
             InvalidInputError: it is no image by its first bytes. StoreError: it cannot be written.
         """
         path, name = _named(data)
-        self._write(self.root / path, data, synced=True)
+        _write(self.root / path, data, synced=True)
         return path, name
 
-    def put_soon(self, data: bytes) -> tuple[str, str]:
-        """As :meth:`put`, but the file is written beside others in the background: it is there, and safe, after :meth:`sync`.
-
-        For many files this is ten times as fast.
-
-        Raises:
-            InvalidInputError: it is no image by its first bytes.
-        """
-        path, name = _named(data)
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(_WRITING, thread_name_prefix="rankopt-held")
-            self._waiting[self.root / path] = self._pool.submit(self._write, self.root / path, data, synced=False)
-        return path, name
-
-    def sync(self) -> None:
-        """Wait for all files that were put so far, and make them survive a power cut.
-
-        Raises:
-            StoreError: one cannot be written: the disk is full, or gone.
-        """
-        with self._lock:
-            waiting, self._waiting = self._waiting, {}
-            pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        pool.shutdown(wait=True)
-        for written in waiting.values():
-            written.result()
-        try:
-            sync_files(waiting)
-        except OSError as error:
-            raise _not_written(self.root, error) from error
-
-    @staticmethod
-    def _write(target: Path, data: bytes, synced: bool) -> None:
-        try:
-            if not target.is_file() or target.stat().st_size != len(data):
-                with atomic_file(target, synced) as file:
-                    file.write(data)
-        except OSError as error:
-            raise _not_written(target.parent, error) from error
+    def batch(self) -> HeldBatch:
+        """Return what puts many files beside each other."""
+        return HeldBatch(self.root)
 
     def locate(self, image: CollectedImage, collection: Collection) -> Path:
         """Return where an image's file should lie; it need not be there.
@@ -110,6 +67,56 @@ class HeldFiles:
         for path in paths:
             with suppress(OSError):
                 inside(self.root, path).unlink(missing_ok=True)
+
+
+class HeldBatch:
+    """Files that are written beside each other in the background: ten times as fast as one by one. Of one thread."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: dict[Path, Future[None]] = {}
+
+    def put(self, data: bytes) -> tuple[str, str]:
+        """As :meth:`HeldFiles.put`, but the file is there, and safe, after :meth:`sync` alone.
+
+        Raises:
+            InvalidInputError: it is no image by its first bytes.
+        """
+        path, name = _named(data)
+        target = self._root / path
+        if target not in self._waiting:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_WRITING, thread_name_prefix="rankopt-held")
+            self._waiting[target] = self._pool.submit(_write, target, data, synced=False)
+        return path, name
+
+    def sync(self) -> None:
+        """Wait for all files that were put so far, and make them survive a power cut.
+
+        Raises:
+            StoreError: one cannot be written: the disk is full, or gone.
+        """
+        if self._pool is None:
+            return
+        waiting, self._waiting = self._waiting, {}
+        pool, self._pool = self._pool, None
+        pool.shutdown(wait=True)
+        for written in waiting.values():
+            written.result()
+        try:
+            sync_files(waiting)
+        except OSError as error:
+            raise _not_written(self._root, error) from error
+
+
+def _write(target: Path, data: bytes, synced: bool) -> None:
+    try:
+        if not target.is_file() or target.stat().st_size != len(data):
+            with atomic_file(target, synced) as file:
+                file.write(data)
+    except OSError as error:
+        raise _not_written(target.parent, error) from error
 
 
 def _named(data: bytes) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib_rankopt.errors import InvalidInputError, NotFoundError
+from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
 from lib_rankopt.store import Store, open_store
 from lib_rankopt.store.blobs import image_hash
 from lib_rankopt.store.collected.files import HeldFiles, LookReport, look
@@ -158,6 +158,23 @@ def test_held_bytes_are_kept_once_and_only_images_are(place: Place) -> None:
         place.held.put(b"<svg onload=alert(1)>")
     place.held.delete([first[0], "no/such.png"])
     assert not (place.held.root / first[0]).exists()
+
+
+def test_a_batch_is_told_of_its_own_files_alone(place: Place) -> None:
+    """Of two imports at once, the one whose file cannot be written must not take it for safe because the other has asked."""
+    one, other = place.held.batch(), place.held.batch()
+    (path, _), (blocked, _) = other.put(png(1)), one.put(png(2))
+    other.sync()
+    assert (place.held.root / path).read_bytes() == png(1)
+    one.sync()
+    (place.held.root / blocked).unlink()
+    (place.held.root / blocked).mkdir()
+    one.put(png(2))
+    other.put(png(3))
+    other.sync()
+    with pytest.raises(StoreError, match="cannot be written"):
+        one.sync()
+    one.sync()
 
 
 def test_removed_images_stay_removed(place: Place) -> None:
