@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF")
 _THREADS = min(4, os.cpu_count() or 1)
 _WRITING = 4
 _ByHash = dict[str | None, CollectedImage]
+_Pixels = tuple[str, int, int, int]  # as of pixels_of
 
 
 class HeldFiles:
@@ -225,7 +227,7 @@ def facts_of(image: CollectedImage, path: Path) -> FileFacts:
     return FileFacts(image.number, "here", name, content, perceptual, width, height, size, modified)
 
 
-def pixels_of(data: bytes, path: Path | str) -> tuple[str, int, int, int]:
+def pixels_of(data: bytes, path: Path | str) -> _Pixels:
     """Return identity by content, perceptual hash, width and height of an image file's bytes.
 
     Raises:
@@ -253,56 +255,60 @@ def _find_again(
     sizes = {image.size for image in missing}
     root = Path(collection.root) if collection.root else None
     left = len(missing)
-    for folder in [*([root] if root else []), *search]:
-        for path in _image_files(folder):
-            inner = root is not None and path.is_relative_to(root)
-            name = path.relative_to(root).as_posix() if root is not None and inner else ""
-            if inner and _claimed(store, collection, name, missing):
-                continue
-            found = _match(path, sizes, by_file, by_content)
-            if found is None:
-                continue
-            image, data = found
-            if not inner:
-                name, _ = held.put(data)
-            store.note_files([_moved(image, path if inner else held.root / name, data, name, not inner)])
-            by_file.pop(image.file_sha256, None)
-            by_content.pop(image.sha256, None)
-            left -= 1
-            gone = image.state != "changed"
-            report = LookReport(
-                report.done, report.total, report.here + 1, report.gone - gone, report.changed - (not gone), report.found + 1,
-                report.skipped, report.problems,
-            )  # fmt: skip
-            yield report
-            if not left:
-                return
+    for path, name in _candidates(store, collection, {image.number for image in missing}, root, search):
+        found = _match(path, sizes, by_file, by_content)
+        if found is None:
+            continue
+        image, data, pixels = found
+        place = path
+        if name is None:
+            name, _ = held.put(data)
+            place = held.root / name
+        store.note_files([_moved(image, place, data, pixels, name, place != path)])
+        by_file.pop(image.file_sha256, None)
+        by_content.pop(image.sha256, None)
+        left -= 1
+        gone = image.state != "changed"
+        report = replace(
+            report, here=report.here + 1, gone=report.gone - gone, changed=report.changed - (not gone), found=report.found + 1
+        )  # fmt: skip
+        yield report
+        if not left:
+            return
 
 
-def _moved(image: CollectedImage, path: Path, data: bytes, name: str, is_held: bool) -> FileFacts:
+def _moved(image: CollectedImage, path: Path, data: bytes, pixels: _Pixels, name: str, is_held: bool) -> FileFacts:
     about = path.stat()
-    content, perceptual, width, height = pixels_of(data, path)
-    modified = round(about.st_mtime, 3)
-    return FileFacts(image.number, "here", file_hash(data), content, perceptual, width, height, about.st_size, modified, name, is_held)
+    return FileFacts(image.number, "here", file_hash(data), *pixels, about.st_size, round(about.st_mtime, 3), name, is_held)
 
 
-def _claimed(store: CollectionStore, collection: Collection, name: str, missing: Sequence[CollectedImage]) -> bool:
-    """Whether an image that is not missing has this file."""
-    known = store.images_by_key(collection.number, [name])
-    return name in known and known[name].number not in {image.number for image in missing}
+def _candidates(
+    store: CollectionStore, collection: Collection, missing: set[int], root: Path | None, search: Sequence[Path]
+) -> Iterator[tuple[Path, str | None]]:
+    """Files that no image of the collection but the missing ones claims, with their names below the root, ``None`` outside of it."""
+    for folder in [*([root] if root else []), *search]:
+        files = _image_files(folder)
+        while some := list(islice(files, _BATCH)):
+            names = [path.relative_to(root).as_posix() if root is not None and path.is_relative_to(root) else None for path in some]
+            known = store.images_by_key(collection.number, [name for name in names if name is not None])
+            for path, name in zip(some, names, strict=True):
+                if name is None or name not in known or known[name].number in missing:
+                    yield path, name
 
 
 def _match(
     path: Path, sizes: set[int], by_file: _ByHash, by_content: _ByHash
-) -> tuple[CollectedImage, bytes] | None:
+) -> tuple[CollectedImage, bytes, _Pixels] | None:
     try:
         data = read(path)
-        image = by_file.get(file_hash(data)) if path.stat().st_size in sizes else None
-        if image is None and by_content:
-            image = by_content.get(pixels_of(data, path)[0])
-    except (RankOptError, OSError):
+        image = by_file.get(file_hash(data)) if len(data) in sizes else None
+        if image is None and not by_content:
+            return None
+        pixels = pixels_of(data, path)
+    except RankOptError:
         return None
-    return None if image is None else (image, data)
+    image = image or by_content.get(pixels[0])
+    return None if image is None else (image, data, pixels)
 
 
 def _image_files(folder: Path) -> Iterator[Path]:

@@ -130,6 +130,15 @@ def test_a_broken_file_is_named_and_the_others_are_looked_at(place: Place) -> No
     assert {problem.split(":")[0] for problem in report.problems} == {"2.png", "4.png"}
 
 
+def test_a_copy_of_a_broken_file_stops_no_look(place: Place) -> None:
+    broken = png(2)[:100]
+    path, name = place.held.put(broken)
+    place.store.collected.add(place.collection.number, [ImageDraft("x", "", path, True, name, size=len(broken))])
+    (place.root / "copy.png").write_bytes(broken)
+    report = place.look()
+    assert (report.here, report.gone, report.found) == (6, 1, 0)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 def test_a_link_out_of_the_folder_is_not_followed(place: Place, tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(png(7))
