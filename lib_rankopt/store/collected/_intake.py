@@ -45,6 +45,7 @@ class Intake:
 
     def add(self, images: Sequence[ImageDraft], feedback: Sequence[FeedbackDraft]) -> Added:
         """See :meth:`~lib_rankopt.store.collected.base.CollectionStore.add`."""
+        _bulk.by_index(self._connection)
         drafts = _first_of_each(images)
         known = self._known(list(dict.fromkeys([*drafts, *(_rows.clean(key) for one in feedback for key in one.images)])))
         new = {key: draft for key, draft in drafts.items() if key not in known}
