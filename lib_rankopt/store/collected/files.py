@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import InvalidInputError, NotFoundError, RankOptError, StoreError
 from lib_rankopt.store.blobs import atomic_file, image_hash, sync_files
+from lib_rankopt.store.collected._rows import clean
 from lib_rankopt.store.collected.phash import phash
 from lib_rankopt.store.collected.records import CollectedImage, Collection, FileFacts, ImageQuery
 from lib_rankopt.store.formats.files import SUFFIXES, file_hash, inside, read, suffix_of
@@ -312,13 +313,13 @@ def _match(
 
 
 def _image_files(folder: Path) -> Iterator[Path]:
-    """Image files below a folder, sorted; hidden ones and links are left out."""
+    """Image files below a folder, sorted; hidden ones, links and names that are not in UTF-8, which no store takes, are left out."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise InvalidInputError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
     for entry in entries:
-        if entry.name.startswith(".") or entry.is_symlink():
+        if entry.name.startswith(".") or entry.is_symlink() or clean(entry.name) != entry.name:
             continue
         if entry.is_dir():
             with suppress(InvalidInputError):

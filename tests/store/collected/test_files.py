@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,14 @@ def test_a_copy_of_a_broken_file_stops_no_look(place: Place) -> None:
     (place.root / "copy.png").write_bytes(broken)
     report = place.look()
     assert (report.here, report.gone, report.found) == (6, 1, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems that take such names")
+def test_a_moved_file_whose_name_no_store_takes_stops_no_look(place: Place) -> None:
+    place.look()
+    os.rename(os.fsencode(place.root / "2.png"), os.fsencode(place.root) + b"/\xff.png")  # noqa: PTH104
+    report = place.look()
+    assert (report.here, report.gone, report.found) == (5, 1, 0)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
