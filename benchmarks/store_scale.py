@@ -222,10 +222,10 @@ def files(folder: Path) -> None:
         target.flush()
         os.fsync(target.fileno())
     copied = count * size / (time.perf_counter() - begin) / 1e6
-    held = HeldFiles(folder / "held")
+    held = HeldFiles(folder / "held").batch()
     begin = time.perf_counter()
     for data in every:
-        held.put_soon(data)
+        held.put(data)
     held.sync()
     kept = count * size / (time.perf_counter() - begin) / 1e6
     name = f"bytes of {count} images of {size // 1000} kB into the data folder"

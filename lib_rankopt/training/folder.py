@@ -132,8 +132,7 @@ class RunFolder:
         Raises:
             StoreError: it cannot be written.
         """
-        text = json.dumps(list(prompts), ensure_ascii=False)
-        write_file(self.path / _SAMPLE_PROMPTS, lambda file: file.write(text.encode("utf-8", "replace")))
+        self._write(_SAMPLE_PROMPTS, json.dumps(list(prompts)))
 
     def sample_prompts(self) -> tuple[str, ...]:
         """The prompts of the sample sheets' rows, first one first; none before there are sheets."""

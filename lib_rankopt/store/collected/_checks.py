@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, get_args
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.store.collected._rows import clean
+from lib_rankopt.store.collected._rows import WITHOUT_TIERS, clean
 from lib_rankopt.store.collected.records import LABEL_KINDS, CollectedKind, CollectionKind, ImageState
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ LONGEST_KEY = 1000
 _PIXELS, _INTEGERS = 2**31, 2**63
 _KINDS, _STATES, _COLLECTIONS = set(get_args(CollectedKind)), set(get_args(ImageState)), set(get_args(CollectionKind))
 _ALONE = ((0,),)
-_WITHOUT_TIERS = ("skip", "retraction")
 
 
 def fits(number: int) -> bool:
@@ -108,7 +107,7 @@ def check_form(draft: FeedbackDraft) -> None:
         raise InvalidInputError(f"An image stands twice in one {kind}.")
     if (kind in LABEL_KINDS and count != 1) or (kind == "pair" and count != 2) or (kind == "ranking" and count < 2):
         raise InvalidInputError(f"A {kind} is about {count} images; a label takes one, a pair two, a ranking two or more.")
-    if kind in _WITHOUT_TIERS:
+    if kind in WITHOUT_TIERS:
         if draft.tiers:
             raise InvalidInputError(f"A {kind} has no tiers, but {draft.tiers!r:.80} were given.")
         return

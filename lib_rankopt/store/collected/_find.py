@@ -25,6 +25,7 @@ MOST = 1000
 """Images of one page."""
 
 _images, _feedback, _ranked, _unrated = schema.collected_images, schema.collected_feedback, schema.ranked_images, schema.unrated_images
+_SHOWN = ("unseen", "here", "gone", "changed")  # states of images that are not removed
 _STEP, _LARGEST_STEP = 200, 5000
 _SEVERAL = 64  # prompts that are followed one by one
 _GATHERED = 20_000  # answers of one rater that are sorted for each page
@@ -134,7 +135,7 @@ class _Plan:
     # -- streams
     def _by_state(self) -> list[Stream]:
         if self._query.collection is None and not self._query.state:
-            return [self._images_where([_images.c.state != "removed"], "number")]
+            return [self._images_where((), "number")]
         return [
             self._images_where([_images.c.collection == collection, _images.c.state == state], "state")
             for collection in self._collections
@@ -144,8 +145,7 @@ class _Plan:
     def _states(self) -> list[str]:
         if self._query.state:
             return [self._query.state]
-        states = ("unseen", "here", "gone", "changed")
-        return [state for state in states if self._tally[f"state:{state}"] > 0]
+        return [state for state in _SHOWN if self._tally[f"state:{state}"] > 0]
 
     def _by_model(self) -> list[Stream]:
         own = _images.c.model == _rows.model_name(self._query.model)
@@ -201,7 +201,7 @@ class _Plan:
         if self._query.collection is not None:
             own = [
                 select(func.min(_images.c.number)).where(_images.c.collection == self._collections[0], _images.c.state == state)
-                for state in ("unseen", "here", "gone", "changed", "removed")
+                for state in (*_SHOWN, "removed")
             ]
             first = min((n for n in (self._connection.execute(query).scalar() for query in own) if n is not None), default=0)
         stream = self._column(_ranked.c.image)
@@ -311,7 +311,7 @@ class _Counts(dict[str, int]):
 def _tallies(connection: Connection, collection: int | None, query: ImageQuery) -> _Counts:
     """The counts that a plan asks for."""
     table = schema.tallies
-    names = ["images", "unrated", *(f"state:{state}" for state in ("unseen", "here", "gone", "changed", "removed"))]
+    names = ["images", "unrated", *(f"state:{state}" for state in (*_SHOWN, "removed"))]
     names += [f"kind:{kind}" for kind in _rated.RATES]
     names.append(f"source:{_rows.source_name(query.source)}")
     names += [f"rater:{_rows.rater_name(query.rater)}", f"model:{_rows.model_name(query.model)}"]

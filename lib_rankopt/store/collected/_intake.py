@@ -12,13 +12,11 @@ from sqlalchemy import select, text
 from lib_rankopt.errors import InvalidInputError, NotFoundError
 from lib_rankopt.store import schema
 from lib_rankopt.store.collected import _bulk, _rated, _rows
-from lib_rankopt.store.collected._checks import check_feedback, check_form, check_image
+from lib_rankopt.store.collected._checks import check_feedback, check_image
 from lib_rankopt.store.collected.records import Added, FeedbackDraft, ImageDraft
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-__all__ = ["Intake", "check_batch", "check_form"]
 
 _images, _feedback = schema.collected_images, schema.collected_feedback
 
@@ -47,6 +45,7 @@ class Intake:
 
     def add(self, images: Sequence[ImageDraft], feedback: Sequence[FeedbackDraft]) -> Added:
         """See :meth:`~lib_rankopt.store.collected.base.CollectionStore.add`."""
+        _bulk.by_index(self._connection)
         drafts = _first_of_each(images)
         known = self._known(list(dict.fromkeys([*drafts, *(_rows.clean(key) for one in feedback for key in one.images)])))
         new = {key: draft for key, draft in drafts.items() if key not in known}

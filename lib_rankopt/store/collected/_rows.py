@@ -24,7 +24,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _FIRST = (datetime.min.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
 _LAST = (datetime.max.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
 _TIE = 2
-_WITHOUT_TIERS = ("skip", "retraction")
+WITHOUT_TIERS = ("skip", "retraction")
 
 IMAGE_COLUMNS = (
     "number", "collection", "key", "prompt", "path", "held", "file_sha256", "sha256", "width", "height", "size", "modified", "model",
@@ -194,9 +194,9 @@ def _images_of(row: Row[Any]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], .
     if row.image is None:
         return (), ()
     if row.other is None:
-        return (row.image,), () if row.kind in _WITHOUT_TIERS else ((0,),)
+        return (row.image,), () if row.kind in WITHOUT_TIERS else ((0,),)
     if row.shown == _TIE:
-        return (row.image, row.other), () if row.kind in _WITHOUT_TIERS else ((0, 1),)
+        return (row.image, row.other), () if row.kind in WITHOUT_TIERS else ((0, 1),)
     return ((row.image, row.other), ((0,), (1,))) if row.shown == 0 else ((row.other, row.image), ((1,), (0,)))
 
 

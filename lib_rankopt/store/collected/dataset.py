@@ -81,7 +81,7 @@ class StoreDataset:
                 yield from (self._image(image, collection) for image in page)
         for study in self._studies:
             seen: set[str] = set()
-            for part in self._rounds(study):
+            for _, part in self._rounds(study):
                 for image in part.values():
                     if image.key not in seen:
                         seen.add(image.key)
@@ -153,11 +153,12 @@ class StoreDataset:
         return {label.events[-1]: label for labels in found.values() for label in labels}
 
     # -- studies
-    def _rounds(self, study: StudyRecord) -> Iterator[dict[int, StoredImage]]:
+    def _rounds(self, study: StudyRecord) -> Iterator[tuple[str, dict[int, StoredImage]]]:
+        """Id of each round, and its images by their positions."""
         rounds = self._store.rounds(study.id)
         candidates = self._store.candidates([one.id for one in rounds])
         for one in rounds:
-            yield {c.position: self._candidate(study, c.image, c.seed) for c in candidates[one.id] if c.image}
+            yield one.id, {c.position: self._candidate(study, c.image, c.seed) for c in candidates[one.id] if c.image}
 
     def _candidate(self, study: StudyRecord, image: str, seed: int) -> StoredImage:
         values = study.settings
@@ -170,15 +171,14 @@ class StoreDataset:
         )  # fmt: skip
 
     def _of_study(self, study: StudyRecord) -> Iterator[tuple[FeedbackEntry, tuple[ImageEntry, ...]]]:
-        rounds = self._store.rounds(study.id)
         events = derive.standing(self._store.events(study.id))
         by_round: dict[str | None, list[EventRecord]] = {}
         for event in events:
             # what a branch has copied from its parent is the parent's
             if event.copied_from is None:
                 by_round.setdefault(event.round, []).append(event)
-        for record, images in zip(rounds, self._rounds(study), strict=True):
-            own = by_round.get(record.id, [])
+        for round_id, images in self._rounds(study):
+            own = by_round.get(round_id, [])
             for event in own:
                 if event.kind in ("ranking", "pair"):
                     yield from _compared(event, images)

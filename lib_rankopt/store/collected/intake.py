@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_rankopt.errors import ConflictError, InvalidInputError, RankOptError
-from lib_rankopt.store.collected._intake import check_form
+from lib_rankopt.errors import ConflictError, InvalidInputError
+from lib_rankopt.store.collected._checks import check_feedback, check_image
 from lib_rankopt.store.collected.records import Added, Collection, FeedbackDraft, ImageDraft
 from lib_rankopt.store.formats.files import relative
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from lib_rankopt.store.formats.base import FeedbackEntry, Format, ImageEntry, Row
 
 _BATCH_BYTES = 64 << 20  # of images that a batch holds in memory
-_LONGEST_KEY = 1000  # more does not fit into an index of PostgreSQL
 _SAID = 100
 
 
@@ -113,10 +111,10 @@ class _Tally:
     """Rows that wait for their transaction, and counts of all so far."""
 
     def __init__(self, held: HeldFiles, path: Path, done: int, total: int) -> None:
-        self._held = held
+        self._files = held.batch()
         self._place = path.name
         self._done, self._total = done, total
-        self._images: dict[str, ImageDraft] = {}
+        self._images: list[ImageDraft] = []
         self._feedback: list[FeedbackDraft] = []
         self._added, self._rows, self._problems = Added(), 0, 0
         self._reasons: dict[str, int] = {}
@@ -142,9 +140,7 @@ class _Tally:
     def _try(self, problems: list[str], action: Callable[[], object]) -> bool:
         try:
             action()
-        except RankOptError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-                raise  # no row's fault
+        except InvalidInputError as error:
             problems.append(str(error))
             return False
         return True
@@ -157,27 +153,22 @@ class _Tally:
         self._reasons[reason] = self._reasons.get(reason, 0) + 1
 
     def _image(self, entry: ImageEntry) -> None:
-        if not 0 < len(entry.key.encode("utf-8", "replace")) <= _LONGEST_KEY:
-            raise InvalidInputError(f"an image's name has {len(entry.key)} signs; 1 to {_LONGEST_KEY} bytes are expected")
         path = None if entry.path is None else relative(entry.path)
-        hash_of_file, is_held, size = None, False, -1
-        if entry.data is not None:
-            path, hash_of_file = self._held.put_soon(entry.data)
-            is_held, size = True, len(entry.data)
-            self.bytes += size
-        known = self._images.get(entry.key)
-        if known is not None and (path is None or known.path is not None):
-            return
-        self._images[entry.key] = ImageDraft(
-            entry.key, entry.prompt, path, is_held, hash_of_file, entry.sha256, entry.width, entry.height, size, model=entry.model,
-            about=entry.about,
+        draft = ImageDraft(
+            entry.key, entry.prompt, path, sha256=entry.sha256, width=entry.width, height=entry.height, model=entry.model, about=entry.about
         )  # fmt: skip
+        check_image(draft)
+        if entry.data is not None:
+            path, hash_of_file = self._files.put(entry.data)
+            draft = replace(draft, path=path, held=True, file_sha256=hash_of_file, size=len(entry.data))
+            self.bytes += draft.size
+        self._images.append(draft)
 
     def keep(self, store: CollectionStore, collection: Collection) -> None:
         """Put what waits into the store, in one transaction with how far the reading is; its files are safe on the disk before that."""
-        self._held.sync()
-        self._added += store.add(collection.number, list(self._images.values()), self._feedback, self._done)
-        self._images, self._feedback = {}, []
+        self._files.sync()
+        self._added += store.add(collection.number, self._images, self._feedback, self._done)
+        self._images, self._feedback = [], []
         self.waiting = self.bytes = 0
 
     def report(self) -> IntakeReport:
@@ -193,7 +184,7 @@ def _feedback_draft(said: FeedbackEntry) -> FeedbackDraft:
         "about": said.about,
     }  # fmt: skip
     draft = FeedbackDraft(said.kind, said.images, said.tiers, **values)
-    check_form(draft)
+    check_feedback(draft)
     return draft
 
 

@@ -41,11 +41,6 @@ def _cosines() -> NDArray[np.float64]:
     return np.cos(np.pi * (2 * place[None, :] + 1) * frequency[:, None] / (2 * _SIDE))
 
 
-def distance(one: int, other: int) -> int:
-    """In how many of 64 bits two hashes differ; they may be signed."""
-    return bin((one ^ other) & (2**BITS - 1)).count("1")
-
-
 def near_duplicates(hashes: NDArray[Any], distance: int = 4) -> list[NDArray[np.int64]]:
     """Return groups of hashes that are at most ``distance`` bits apart, exactly: none is missed.
 

@@ -50,6 +50,7 @@ class _Reader:
 
     def read(self, dataset: StoreDataset) -> None:
         """Add what a collection says."""
+        self._seen = {}  # keys are a collection's own
         for said, images in dataset.feedback():
             prompts = {without_tags(image.prompt if said.prompt is None else said.prompt) for image in images}
             found = [self._image(image) for image in images]

@@ -9,6 +9,7 @@ import pytest
 
 from lib_rankopt.errors import NotFoundError, StoreError
 from lib_rankopt.store import BlobStore, Store, open_store
+from lib_rankopt.store.blobs import image_hash
 from lib_rankopt.store.collected.dataset import StoreDataset
 from lib_rankopt.store.collected.files import HeldFiles, look
 from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft, Rating
@@ -164,6 +165,18 @@ def test_training_reads_a_collection_by_name_beside_studies(store: Store, tmp_pa
     weak = next(label for label in found.labels if not label.said)
     assert (weak.liked, weak.weight, weak.image.path) == (True, 0.5, tmp_path / "pictures" / "2.png")
     assert [problem for problem in found.problems if "different prompts" in problem] == [found.problems[-1]]
+
+
+def test_training_tells_the_images_of_two_collections_apart(store: Store, tmp_path: Path) -> None:
+    one = collected(store, tmp_path, said("like", 0))
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "0.png").write_bytes(png(60))
+    two = store.collected.create(Collection("others", kind="folder", root=str(tmp_path / "others")))
+    store.collected.add(two.number, [ImageDraft("0.png", path="0.png")], [said("dislike", 0)])
+    found = from_collections.read(store, BlobStore(tmp_path / "data"), HeldFiles(tmp_path / "data"), [one, two])
+    assert [(label.image.path.parent.name, label.image.sha256) for label in found.labels] == [
+        ("pictures", image_hash(picture(0))), ("others", image_hash(picture(60))),
+    ]  # fmt: skip
 
 
 def test_training_leaves_out_what_is_gone_or_changed(store: Store, tmp_path: Path) -> None:

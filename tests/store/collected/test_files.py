@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from lib_rankopt.errors import InvalidInputError, NotFoundError
+from lib_rankopt.errors import InvalidInputError, NotFoundError, StoreError
 from lib_rankopt.store import Store, open_store
 from lib_rankopt.store.blobs import image_hash
 from lib_rankopt.store.collected.files import HeldFiles, LookReport, look
@@ -130,6 +131,23 @@ def test_a_broken_file_is_named_and_the_others_are_looked_at(place: Place) -> No
     assert {problem.split(":")[0] for problem in report.problems} == {"2.png", "4.png"}
 
 
+def test_a_copy_of_a_broken_file_stops_no_look(place: Place) -> None:
+    broken = png(2)[:100]
+    path, name = place.held.put(broken)
+    place.store.collected.add(place.collection.number, [ImageDraft("x", "", path, True, name, size=len(broken))])
+    (place.root / "copy.png").write_bytes(broken)
+    report = place.look()
+    assert (report.here, report.gone, report.found) == (6, 1, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems that take such names")
+def test_a_moved_file_whose_name_no_store_takes_stops_no_look(place: Place) -> None:
+    place.look()
+    os.rename(os.fsencode(place.root / "2.png"), os.fsencode(place.root) + b"/\xff.png")  # noqa: PTH104
+    report = place.look()
+    assert (report.here, report.gone, report.found) == (5, 1, 0)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 def test_a_link_out_of_the_folder_is_not_followed(place: Place, tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(png(7))
@@ -158,6 +176,23 @@ def test_held_bytes_are_kept_once_and_only_images_are(place: Place) -> None:
         place.held.put(b"<svg onload=alert(1)>")
     place.held.delete([first[0], "no/such.png"])
     assert not (place.held.root / first[0]).exists()
+
+
+def test_a_batch_is_told_of_its_own_files_alone(place: Place) -> None:
+    """Of two imports at once, the one whose file cannot be written must not take it for safe because the other has asked."""
+    one, other = place.held.batch(), place.held.batch()
+    (path, _), (blocked, _) = other.put(png(1)), one.put(png(2))
+    other.sync()
+    assert (place.held.root / path).read_bytes() == png(1)
+    one.sync()
+    (place.held.root / blocked).unlink()
+    (place.held.root / blocked).mkdir()
+    one.put(png(2))
+    other.put(png(3))
+    other.sync()
+    with pytest.raises(StoreError, match="cannot be written"):
+        one.sync()
+    one.sync()
 
 
 def test_removed_images_stay_removed(place: Place) -> None:

@@ -70,6 +70,14 @@ def test_the_same_rows_from_a_file_that_was_touched_are_known(store: Store, tmp_
     assert take(store, tmp_path, fmt)[-1].added == Added(0, 0, 10, 10)
 
 
+def test_a_name_gets_the_file_of_a_later_row_and_keeps_its_caption(store: Store, tmp_path: Path) -> None:
+    rows = [Row(1, "line 1", (ImageEntry("a.png", "a fox"),)), Row(2, "line 2", (ImageEntry("a.png", "", "a.png"),))]
+    for batch in (1, 2):
+        take(store, tmp_path, Rows(rows), f"by {batch}", batch)
+        image = store.collected.page(ImageQuery(collection=store.collected.collections()[0].number))[0]
+        assert (image.prompt, image.path) == ("a fox", "a.png")
+
+
 def test_an_import_that_was_cut_off_goes_on(store: Store, tmp_path: Path) -> None:
     fmt = Rows([liked(n) for n in range(10)])
     (tmp_path / "set").touch()
@@ -93,6 +101,8 @@ def test_an_import_that_was_cut_off_goes_on(store: Store, tmp_path: Path) -> Non
         (liked(1, data=b"no image at all"), "no image"),
         (Row(2, "line 2", problem="two columns where three belong"), "two columns"),
         (Row(2, "line 2", (ImageEntry("k" * 2000),)), "1 to 1000"),
+        (liked(1, sha256="no hash"), "no sha256"),
+        (liked(1, width=-5), "-5 × 0 pixels"),
         (Row(2, "line 2", (ImageEntry("a"), ImageEntry("b")), (FeedbackEntry("pair", ("a", "b"), ((0,),), "t"),)), "do not name each"),
         (Row(2, "line 2", (ImageEntry("a"),), (FeedbackEntry("pair", ("a", "a"), ((0,), (1,)), "t"),)), "stands twice"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.store.collected.phash import distance, near_duplicates, phash
+from lib_rankopt.store.collected.phash import near_duplicates, phash
 
 
 def picture(seed: int, size: tuple[int, int] = (300, 220)) -> Image.Image:
@@ -22,6 +22,11 @@ def picture(seed: int, size: tuple[int, int] = (300, 220)) -> Image.Image:
         x, y, w, h = (float(v) for v in rng.uniform(0, 1, 4) * [size[0], size[1], size[0] / 2, size[1] / 2])
         draw.ellipse((x, y, x + w, y + h), fill=tuple(int(v) for v in rng.integers(0, 256, 3)))
     return image
+
+
+def distance(one: int, other: int) -> int:
+    """In how many of 64 bits two hashes differ; they may be signed."""
+    return bin((one ^ other) & (2**64 - 1)).count("1")
 
 
 def brute(hashes: np.ndarray, most: int) -> list[list[int]]:
