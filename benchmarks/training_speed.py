@@ -1,6 +1,7 @@
 """How fast and in how much memory DPO trains a LoRA, beside the published ways and the limit, in one run.
 
-    python -m benchmarks.training_speed [--base PATH] [--device cuda] [--precision bf16] [--batch 8] [--steps 2] [--turns 9]
+    python -m benchmarks.training_speed [--base PATH | --layout sd1|sd2|sdxl --side 512] [--device cuda] [--precision bf16] [--batch 8]
+                                        [--steps 2] [--turns 9] [--ways ours,two-unets,limit] [--apart]
 
 Ways to do one update on ``--batch`` pairs, on the same pictures and prompts, with AdamW and clipping:
 
@@ -13,6 +14,9 @@ Ways to do one update on ``--batch`` pairs, on the same pictures and prompts, wi
   How far checkpointing and the VAE count depends on the base: the pocket model's VAE is cheap, SD1's costs more than its UNet's forward.
 - limit: forward of the reference, forward and backward of our LoRA network on fixed tensors, and nothing else.
 
+``--layout`` takes a model of the published size with random weights. With ``--apart`` every way works in a process of its own in each
+turn, for models of which several do not fit into memory at once.
+
 The ways take turns, so that noise hits all alike; a rate is the median over turns, a ratio the median of the ratios within each turn.
 Pixels are read and prompts cut into tokens beforehand for all. What ours spends on encoding once, before the loop, is printed apart.
 The peak is of a process of its own for each way, from loading the model to the last step: on the CPU what the resident set grew by after
@@ -23,12 +27,13 @@ example's LoRA.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +50,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from benchmarks._memory import peak_mib, resident_mib
+from benchmarks._random_model import random_model
 from lib_rankopt.diffusion import loading
 from lib_rankopt.diffusion.denoiser import Conditioning
 from lib_rankopt.diffusion.loading import StableDiffusion
@@ -61,7 +67,7 @@ from lib_rankopt.training.precompute import LatentCache, encode_texts, without_e
 
 Step = Callable[[], Any]
 Predict = Callable[[Tensor, Tensor, Conditioning], Tensor]
-_DTYPES, _BETA, _MEMORY_STEPS = {"fp32": torch.float32, "bf16": torch.bfloat16}, 5000.0, 3
+_DTYPES, _BETA = {"fp32": torch.float32, "bf16": torch.bfloat16}, 5000.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,8 @@ class Setting:
     device: torch.device
     dtype: torch.dtype
     config: TrainingConfig
+    layout: str | None = None
+    side: int = 512
 
     @property
     def pairs(self) -> int:
@@ -82,6 +90,8 @@ class Setting:
         return [caption(CONCEPTS[i % len(CONCEPTS)], None, BACKGROUNDS[i % len(BACKGROUNDS)]) for i in range(self.pairs)]
 
     def load(self, dtype: torch.dtype | None = None) -> StableDiffusion:
+        if self.layout:
+            return random_model(self.layout, self.side, self.device, dtype or self.dtype)
         return loading.load(self.base, self.device, dtype or self.dtype)
 
     def pictures(self, side: int) -> Iterator[Image.Image]:
@@ -228,46 +238,63 @@ def _import_all() -> None:
     torch.optim.AdamW(layer.parameters()).step()
 
 
-def peak(setting: Setting, way: str) -> float:
-    """MiB of a whole training of a few steps; for a process that does nothing else."""
+@dataclass(frozen=True)
+class Alone:
+    """What a process found that did nothing else: MiB, and seconds per update."""
+
+    peak: float
+    seconds: float
+
+
+def alone(setting: Setting, way: str, steps: int) -> Alone:
+    """A whole training of a few steps, the first of which warms up."""
     _import_all()
     before = resident_mib()
     step = WAYS[way](setting)
-    for _ in range(_MEMORY_STEPS):
+    step()
+    begun = time.perf_counter()
+    for _ in range(steps):
         step()
-    return torch.cuda.max_memory_allocated(setting.device) / 2**20 if setting.device.type == "cuda" else peak_mib() - before
+    _wait(setting)
+    taken = (time.perf_counter() - begun) / steps
+    return Alone(torch.cuda.max_memory_allocated(setting.device) / 2**20 if setting.device.type == "cuda" else peak_mib() - before, taken)
 
 
-def peaks(arguments: list[str]) -> dict[str, float]:
-    """Peak of each way. To be called while this process is small: Linux hands its peak on to its children."""
-    command = [sys.executable, "-m", "benchmarks.training_speed", *arguments, "--peak-of"]
-    said = {way: subprocess.run([*command, way], check=True, stdout=subprocess.PIPE, text=True).stdout for way in WAYS}
-    return {way: float(text.splitlines()[-1]) for way, text in said.items()}
+def each_alone(arguments: list[str], ways: Sequence[str]) -> dict[str, Alone]:
+    """Every way in its own process. To be called while this one is small: Linux hands its peak on to its children."""
+    command = [sys.executable, "-m", "benchmarks.training_speed", *arguments, "--alone"]
+    said = {way: subprocess.run([*command, way], check=True, stdout=subprocess.PIPE, text=True).stdout for way in ways}
+    return {way: Alone(*map(float, text.splitlines()[-1].split())) for way, text in said.items()}
 
 
-def seconds(setting: Setting, steps: int, turns: int) -> dict[str, list[float]]:
+def seconds(setting: Setting, ways: Sequence[str], steps: int, turns: int) -> dict[str, list[float]]:
     """Seconds per update of each way in each turn."""
-    wait: Step = partial(torch.cuda.synchronize, setting.device) if setting.device.type == "cuda" else lambda: None
-    ready = {way: make(setting) for way, make in WAYS.items()}
-    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    ready = {way: WAYS[way](setting) for way in ways}
+    found: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(turns + 1):
         for way, step in ready.items():
-            wait()
+            _wait(setting)
             begun = time.perf_counter()
             for _ in range(steps):
                 step()
-            wait()
+            _wait(setting)
             if turn:  # the first one warms up
                 found[way].append((time.perf_counter() - begun) / steps)
     return found
 
 
+def _wait(setting: Setting) -> None:
+    if setting.device.type == "cuda":
+        torch.cuda.synchronize(setting.device)
+
+
 def report(setting: Setting, taken: dict[str, list[float]], memory: dict[str, float]) -> None:
     print(f"{'way':18} {'images/s':>9} {'ours is':>8} {'peak MiB':>9} {'of two-unets':>13} {'of plain':>9}")
+    whole = [memory.get(way, math.nan) for way in ("two-unets", "two-unets-plain")]
     for way, some in taken.items():
         ratio = statistics.median(other / own for other, own in zip(some, taken["ours"], strict=True))
-        shares = f"{memory[way] / memory['two-unets']:13.0%} {memory[way] / memory['two-unets-plain']:9.0%}"
-        print(f"{way:18} {2 * setting.pairs / statistics.median(some):9.1f} {ratio:6.2f} x {memory[way]:9.0f} {shares}")
+        shares = f"{memory[way] / whole[0]:13.0%} {memory[way] / whole[1]:9.0%}"
+        print(f"{way:18} {2 * setting.pairs / statistics.median(some):9.3g} {ratio:6.2f} x {memory[way]:9.0f} {shares}")
     print("targets: ours > 1 x example, >= 2.0 x two-unets, >= 0.9 x limit; memory of ours <= 50% of two-unets")
     model = setting.load()
     begun = time.perf_counter()
@@ -278,22 +305,30 @@ def report(setting: Setting, taken: dict[str, list[float]], memory: dict[str, fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=checkpoint_path())
+    parser.add_argument("--layout", choices=("sd1", "sd2", "sdxl"), help="random weights of this size instead of --base")
+    parser.add_argument("--side", type=int, default=512, help="pixels of --layout's pictures")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=_DTYPES, default="fp32")
     parser.add_argument("--batch", type=int, default=8, help="pairs a step")
     parser.add_argument("--steps", type=int, default=2, help="updates of each way in a turn")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--ways", default=",".join(WAYS), help="which ones; ours is always among them")
+    parser.add_argument("--apart", action="store_true", help="every way in a process of its own, in each turn")
+    parser.add_argument("--alone", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     config = TrainingConfig(objective="dpo", batch_size=given.batch, steps=1_000_000)
-    setting = Setting(given.base, torch.device(given.device), _DTYPES[given.precision], config)
-    if given.peak_of:
-        print(peak(setting, given.peak_of))
+    setting = Setting(given.base, torch.device(given.device), _DTYPES[given.precision], config, given.layout, given.side)
+    if given.alone:
+        found = alone(setting, given.alone, given.steps)
+        print(found.peak, found.seconds)
         return
-    memory = peaks(sys.argv[1:])
-    report(setting, seconds(setting, given.steps, given.turns), memory)
+    ways = [way for way in WAYS if way in {"ours", *given.ways.split(",")}]
+    turns = [each_alone(sys.argv[1:], ways) for _ in range(given.turns if given.apart else 1)]
+    memory = {way: statistics.median(turn[way].peak for turn in turns) for way in ways}
+    apart = {way: [turn[way].seconds for turn in turns] for way in ways}
+    report(setting, apart if given.apart else seconds(setting, ways, given.steps, given.turns), memory)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import case, func, or_, select, text
 
 from lib_rankopt.errors import StoreError
 from lib_rankopt.store import schema
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _images = schema.collected_images
 _ANALYZED = 5000
+_SMALL = 64  # collections of a share below this are left to PostgreSQL's own renewal
 _CHUNK = 500  # SQLite before 3.32 takes 999 values in one statement
 
 Value = TypeVar("Value")
@@ -154,13 +155,18 @@ def within(table: Table, collection: int) -> Any:
 
 
 def analyze(connection: Connection, collection: int, added: int) -> None:
-    """Renew PostgreSQL's statistics whenever a collection has doubled: its own renewal comes too late for an intake that is under way."""
+    """Renew PostgreSQL's statistics whenever a collection has doubled: its own renewal comes too late for an intake that is under way.
+
+    Not for a collection that is small beside all others: looking through the large tables takes a second, and changes little.
+    """
     if not added:
         return
-    names = schema.tallies.c.name
-    query = select(func.sum(schema.tallies.c.value)).where(schema.tallies.c.collection == collection)
-    after = int(connection.execute(query.where(or_(names == "images", names.like("kind:%")))).scalar() or 0)
-    if (after // _ANALYZED).bit_length() > ((after - added) // _ANALYZED).bit_length():
+    names, value = schema.tallies.c.name, schema.tallies.c.value
+    ours = func.sum(case((schema.tallies.c.collection == collection, value), else_=0))
+    query = select(ours, func.sum(value)).where(or_(names == "images", names.like("kind:%")))
+    after, every = (int(n or 0) for n in connection.execute(query).one())
+    step = max(_ANALYZED, every // _SMALL)
+    if (after // step).bit_length() > ((after - added) // step).bit_length():
         for table in (schema.prompts, _images, schema.collected_feedback, schema.ranked_images, schema.unrated_images):
             connection.execute(text(f"ANALYZE {table.name}"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from lib_rankopt.store.formats.files import relative
 
 if TYPE_CHECKING:
     from lib_rankopt.store.collected.base import CollectionStore
-    from lib_rankopt.store.collected.files import HeldFiles
+    from lib_rankopt.store.collected.files import HeldBatch, HeldFiles
     from lib_rankopt.store.formats.base import FeedbackEntry, Format, ImageEntry, Row
 
 _BATCH_BYTES = 64 << 20  # of images that a batch holds in memory
@@ -59,13 +60,18 @@ def take_in(
     total = fmt.size(path)
     collection, after = _begin(store, collection, fmt, path)
     tally = _Tally(held, path, after, total)
-    for row in fmt.rows(path, after):
-        tally.take(row)
-        if tally.waiting >= batch or tally.bytes >= _BATCH_BYTES:
-            tally.keep(store, collection)
-            yield tally.report()
-    tally.keep(store, collection)
-    yield tally.report()
+    # a database's work and the reading of the next rows take about as long, and go on beside each other
+    with ThreadPoolExecutor(1, thread_name_prefix="rankopt-intake") as keeper:
+        kept: Future[IntakeReport] | None = None
+        for row in fmt.rows(path, after):
+            tally.take(row)
+            if tally.waiting >= batch or tally.bytes >= _BATCH_BYTES:
+                if kept is not None:
+                    yield kept.result()
+                kept = keeper.submit(tally.hand_over(), store, collection)
+        if kept is not None:
+            yield kept.result()
+        yield tally.hand_over()(store, collection)
 
 
 def open_collection(store: CollectionStore, draft: Collection) -> Collection:
@@ -107,18 +113,45 @@ def _stamp(path: Path) -> list[int]:
     return [about.st_size, about.st_mtime_ns] if path.is_file() else []
 
 
+@dataclass
+class _Kept:
+    """What all batches so far have added; changed by one at a time."""
+
+    added: Added = field(default_factory=Added)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that wait for their transaction, and the report of all up to them but for what is added."""
+
+    images: list[ImageDraft]
+    feedback: list[FeedbackDraft]
+    files: HeldBatch
+    kept: _Kept
+    report: IntakeReport
+
+    def __call__(self, store: CollectionStore, collection: Collection) -> IntakeReport:
+        """Put all into the store, in one transaction with how far the reading is; its files are safe on the disk before that."""
+        self.files.sync()
+        self.kept.added += store.add(collection.number, self.images, self.feedback, self.report.done)
+        return replace(self.report, added=self.kept.added)
+
+
 class _Tally:
-    """Rows that wait for their transaction, and counts of all so far."""
+    """The rows of the next batch, and counts of all so far."""
 
     def __init__(self, held: HeldFiles, path: Path, done: int, total: int) -> None:
-        self._files = held.batch()
-        self._place = path.name
+        self._held = held
         self._done, self._total = done, total
-        self._images: list[ImageDraft] = []
-        self._feedback: list[FeedbackDraft] = []
-        self._added, self._rows, self._problems = Added(), 0, 0
+        self._kept, self._rows, self._problems = _Kept(), 0, 0
         self._reasons: dict[str, int] = {}
         self._first: list[str] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._images: list[ImageDraft] = []
+        self._feedback: list[FeedbackDraft] = []
+        self._files = self._held.batch()
         self.waiting = self.bytes = 0
 
     def take(self, row: Row) -> None:
@@ -164,18 +197,14 @@ class _Tally:
             self.bytes += draft.size
         self._images.append(draft)
 
-    def keep(self, store: CollectionStore, collection: Collection) -> None:
-        """Put what waits into the store, in one transaction with how far the reading is; its files are safe on the disk before that."""
-        self._files.sync()
-        self._added += store.add(collection.number, self._images, self._feedback, self._done)
-        self._images, self._feedback = [], []
-        self.waiting = self.bytes = 0
-
-    def report(self) -> IntakeReport:
-        """The report so far."""
-        return IntakeReport(
-            self._done, self._total, self._rows, self._added, self._problems, dict(self._reasons), tuple(self._first)
+    def hand_over(self) -> _Batch:
+        """Return what waits; the next row begins another batch."""
+        report = IntakeReport(
+            self._done, self._total, self._rows, Added(), self._problems, dict(self._reasons), tuple(self._first)
         )
+        batch = _Batch(self._images, self._feedback, self._files, self._kept, report)
+        self._begin()
+        return batch
 
 
 def _feedback_draft(said: FeedbackEntry) -> FeedbackDraft:
