@@ -245,7 +245,7 @@ class _Plan:
     def _places(self, found: Sequence[int], conditions: Sequence[Any]) -> Iterator[tuple[int, int]]:
         """Numbers and collections of those that fulfil conditions."""
         for some in _bulk.pieces(found):
-            query = select(_images.c.number, _images.c.collection).where(_images.c.number.in_(some), *conditions)
+            query = select(_images.c.number, _images.c.collection).where(_bulk.among(self._connection, _images.c.number, some), *conditions)
             for number, collection in self._connection.execute(query):
                 if self._query.collection is None or collection == self._collections[0]:
                     yield int(number), int(collection)
@@ -254,10 +254,12 @@ class _Plan:
         label = self._query.label
         if self._query.rater and self._rater is None:
             return list(found)  # unrated by somebody who has said nothing
-        needs_labels, needs_comparisons = label != "compared", label not in ("like", "dislike")
-        said = _rated.said(self._connection, collection, found, self._rater, labels=needs_labels, comparisons=needs_comparisons)
-        test = _TESTS.get(label, _TESTS["rated"])
-        return [number for number in found if test(said.get(number, _rated.Said()))]
+        given = (self._connection, collection, found, self._rater)
+        if label in _SIGNS:
+            signs = _rated.labels(*given)
+            return [number for number in found if _SIGNS[label] in signs.get(number, ())]
+        standing = _rated.compared(*given) if label == "compared" else _rated.rated(*given)
+        return [number for number in found if (number in standing) != (label == "unrated")]
 
     def of_source(self, found: list[int]) -> list[int]:
         """Return those that have a label which was concluded from what the query names."""
@@ -290,13 +292,7 @@ class _Plan:
 
 _CONCLUDED = ("like", "dislike")
 _OF_IMAGES = ("state", "model", "prompt", "text")
-_TESTS: Mapping[str, Callable[[_rated.Said], bool]] = {
-    "like": lambda one: one.liked,
-    "dislike": lambda one: one.disliked,
-    "compared": lambda one: one.compared,
-    "rated": lambda one: one.rated,
-    "unrated": lambda one: not one.rated,
-}
+_SIGNS: Mapping[str, int] = {"like": 1, "dislike": -1}
 
 
 def _of_list(found: Sequence[int]) -> Stream:

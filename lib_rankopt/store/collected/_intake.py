@@ -89,8 +89,8 @@ class Intake:
     def _prompts_here(self, prompts: Iterable[int]) -> set[int]:
         found: set[int] = set()
         for some in _bulk.pieces(prompts):
-            query = select(_images.c.prompt).where(_images.c.collection == self._collection, _images.c.prompt.in_(some)).distinct()
-            found.update(int(number) for number in self._connection.execute(query).scalars())
+            own = (_images.c.collection == self._collection, _bulk.among(self._connection, _images.c.prompt, some))
+            found.update(self._connection.execute(select(_images.c.prompt).where(*own).distinct()).scalars())
         return found
 
     def _complete(self, found: Sequence[tuple[tuple[int, bool, str], ImageDraft]]) -> None:

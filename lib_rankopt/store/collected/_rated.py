@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, exists, select
@@ -32,74 +31,55 @@ def said_by(rater: int | None) -> list[Any]:
     return [] if rater is None else [_feedback.c.rater + 0 == rater]
 
 
-@dataclass(frozen=True)
-class Said:
-    """What stands of what was said about an image."""
+def labels(connection: Connection, collection: int, images: Sequence[int], rater: int | None = None) -> dict[int, set[int]]:
+    """Labels that stand, by anybody or one rater: 1 for likes and −1 for dislikes, by image; images without one are left out.
 
-    liked: bool = False
-    disliked: bool = False
-    compared: bool = False
-
-    @property
-    def rated(self) -> bool:
-        """Anything at all."""
-        return self.liked or self.disliked or self.compared
-
-
-def said(
-    connection: Connection,
-    collection: int,
-    images: Sequence[int],
-    rater: int | None = None,
-    *,
-    labels: bool = True,
-    comparisons: bool = True,
-) -> dict[int, Said]:
-    """Return what was said about images of one collection, by anybody or one rater; images without anything are left out."""
-    own = [_feedback.c.collection == collection, stands(), *said_by(rater)]
-    liked: set[int] = set()
-    disliked: set[int] = set()
-    compared: set[int] = set()
-    for some in _bulk.pieces(images):
-        if labels:
-            for image, opinions in _labels(connection, some, own).items():
-                liked.update([image] if 1 in opinions else [])
-                disliked.update([image] if -1 in opinions else [])
-        if comparisons:
-            compared.update(_compared(connection, some, own))
-    return {image: Said(image in liked, image in disliked, image in compared) for image in liked | disliked | compared}
-
-
-def _labels(connection: Connection, images: Sequence[int], own: Sequence[Any]) -> Mapping[int, set[int]]:
-    """1 for likes and −1 for dislikes, by image: of each rater what they said last, or, without that, what was concluded last.
-
-    An ``unlike`` takes all away that was known of this rater and image before.
+    Of each rater what they said last, or, without that, what was concluded last. An ``unlike`` takes all away that was known of this
+    rater and image before.
     """
     query = select(_feedback.c.number, _feedback.c.image, _feedback.c.rater, _feedback.c.kind, _feedback.c.source)
-    query = query.where(*own, _feedback.c.kind.in_(LABEL_KINDS), _feedback.c.image.in_(images))
+    query = query.where(*_of(collection, rater), _feedback.c.kind.in_(LABEL_KINDS))
     last: dict[tuple[int, int], dict[str, str]] = {}
-    # sorted here: asked for an order, SQLite would take the index of numbers and go through all of them
-    for _, image, rater, kind, source in sorted(map(tuple, connection.execute(query))):
-        of = last.setdefault((image, rater), {})
-        if kind == "unlike" and not source:
-            of.clear()
-        else:
-            of[source] = kind
+    for some in _bulk.pieces(images):
+        rows = connection.execute(query.where(_bulk.among(connection, _feedback.c.image, some)))
+        # sorted here: asked for an order, SQLite would take the index of numbers and go through all of them
+        for _, image, who, kind, source in sorted(map(tuple, rows)):
+            of = last.setdefault((image, who), {})
+            if kind == "unlike" and not source:
+                of.clear()
+            else:
+                of[source] = kind
     found: dict[int, set[int]] = {}
     for (image, _), of in last.items():
         kinds = {of[""]} if "" in of else set(of.values())
-        found.setdefault(image, set()).update(sign for kind, sign in (("like", 1), ("dislike", -1)) if kind in kinds)
+        if signs := {sign for kind, sign in (("like", 1), ("dislike", -1)) if kind in kinds}:
+            found.setdefault(image, set()).update(signs)
     return found
 
 
-def _compared(connection: Connection, images: Sequence[int], own: Sequence[Any]) -> Iterable[int]:
-    kind = _feedback.c.kind == "pair"
-    for column in (_feedback.c.image, _feedback.c.other):
-        yield from connection.execute(select(column).where(*own, kind, column.in_(images)).distinct()).scalars()
+def compared(connection: Connection, collection: int, images: Sequence[int], rater: int | None = None) -> set[int]:
+    """Images that stand in a pair or ranking of anybody, or of one rater, that was not taken back."""
+    own = _of(collection, rater)
+    pair = (*own, _feedback.c.kind == "pair")
     listed = select(_ranked.c.image).join(_feedback, _feedback.c.number == _ranked.c.feedback)
-    yield from connection.execute(
-        listed.where(*own, _feedback.c.kind == "ranking", _ranked.c.image.in_(images)).distinct()
-    ).scalars()
+    listed = listed.where(*own, _feedback.c.kind == "ranking").distinct()
+    ways = [(select(column).where(*pair).distinct(), column) for column in (_feedback.c.image, _feedback.c.other)]
+    found: set[int] = set()
+    for query, column in (*ways, (listed, _ranked.c.image)):
+        # those that are known to be in one need not be looked for again
+        for some in _bulk.pieces(image for image in images if image not in found):
+            found.update(connection.execute(query.where(_bulk.among(connection, column, some))).scalars())
+    return found
+
+
+def rated(connection: Connection, collection: int, images: Sequence[int], rater: int | None = None) -> set[int]:
+    """Images about which anything stands that anybody said, or one rater."""
+    found = set(labels(connection, collection, images, rater))
+    return found | compared(connection, collection, [image for image in images if image not in found], rater)
+
+
+def _of(collection: int, rater: int | None) -> tuple[Any, ...]:
+    return (_feedback.c.collection == collection, stands(), *said_by(rater))
 
 
 def put_unrated(connection: Connection, collection: int, images: Sequence[int]) -> int:
@@ -120,10 +100,9 @@ def look_again(connection: Connection, collection: int, images: Sequence[int]) -
     """Put images on the list of the unrated, or take them off it, by what stands now; return by how much it has grown."""
     if not images:
         return 0
-    now = said(connection, collection, images)
-    rated = [image for image in images if image in now and now[image].rated]
-    grown = -take_rated(connection, collection, rated)
-    for some in _bulk.pieces(image for image in images if image not in now or not now[image].rated):
+    standing = rated(connection, collection, images)
+    grown = -take_rated(connection, collection, sorted(standing))
+    for some in _bulk.pieces(image for image in images if image not in standing):
         query = select(_unrated.c.image).where(_unrated.c.collection == collection, _unrated.c.image.in_(some))
         listed = set(connection.execute(query).scalars())
         grown += put_unrated(connection, collection, [image for image in some if image not in listed])
