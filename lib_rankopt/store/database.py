@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from lib_rankopt.errors import InvalidInputError, MissingDependencyError, StoreError
 from lib_rankopt.store import migrations
+from lib_rankopt.store.turns import Turns
 
 _BUSY_SECONDS = 15.0
 # What was acknowledged survives a power cut; NORMAL would survive a killed process only.
@@ -44,6 +45,7 @@ class Database:
             raise MissingDependencyError(
                 "The PostgreSQL driver is not installed: pip install 'psycopg[binary]'"
             ) from error
+        self._turns = Turns()
         self._writer = self._engine.execution_options(**{_WRITE: True})
         # PostgreSQL's default lets every statement of a transaction see another moment.
         self._reader = self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")
@@ -69,7 +71,8 @@ class Database:
 
         ``IntegrityError`` comes through as it is: only the caller knows what it means.
         """
-        with self._plain_errors(), self._writer.begin() as connection:
+        turn = self._turns.turn() if self.is_sqlite else nullcontext()
+        with turn, self._plain_errors(), self._writer.begin() as connection:
             yield connection
 
     def close(self) -> None:

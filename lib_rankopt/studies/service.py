@@ -103,6 +103,7 @@ class StudyService:
         if resume:
             self._rounds.resume()
             self._worker.start()
+            self.data.browsing.resume_deletions()
 
     @property
     def host(self) -> Host:

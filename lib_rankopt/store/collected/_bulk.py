@@ -15,6 +15,9 @@ from lib_rankopt.store.collected._rows import rater_name, source_name
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
+HIDDEN = "deleting"
+"""Kind of a collection that is being deleted."""
+
 _images = schema.collected_images
 _ANALYZED = 5000
 _SMALL = 64  # collections of a share below this are left to PostgreSQL's own renewal
@@ -94,6 +97,11 @@ def tally_of_kinds(kinds: Iterable[tuple[str, str, str]]) -> Counter[str]:
     return found
 
 
+def visible() -> Any:
+    """Condition: a collection is not being deleted."""
+    return schema.collections.c.kind != HIDDEN
+
+
 def lock(connection: Connection, collections: Iterable[int]) -> list[int]:
     """Hold collections against other writers until the transaction ends; return those that there are.
 
@@ -101,7 +109,7 @@ def lock(connection: Connection, collections: Iterable[int]) -> list[int]:
     agree with what they count, and two writers never wait for each other crosswise. SQLite has one writer at a time anyway.
     """
     own = schema.collections.c.number
-    query = select(own).where(own.in_(sorted(set(collections)))).order_by(own).with_for_update()
+    query = select(own).where(own.in_(sorted(set(collections))), visible()).order_by(own).with_for_update()
     return [int(number) for number in connection.execute(query).scalars()]
 
 

@@ -81,9 +81,12 @@ class _Plan:
             self._rater = _bulk.number_of_rater(connection, query.rater)
             if self._rater is None and query.label != "unrated":
                 raise LookupError
-        every = select(schema.collections.c.number)
         only = bounded(query.collection) if query.collection is not None else None
-        self._collections = [only] if only is not None else [int(n) for n in connection.execute(every).scalars()]
+        kinds = {int(number): kind for number, kind in connection.execute(_collections(only))}
+        self._collections = [number for number, kind in kinds.items() if kind != _bulk.HIDDEN]
+        self._hides = len(self._collections) < len(kinds)
+        if not self._collections:
+            raise LookupError
         self._tally = _tallies(connection, only, query)
         self._source = _rows.source_name(query.source)
         self._wanted = _rows.clean(query.prompt)
@@ -134,7 +137,7 @@ class _Plan:
 
     # -- streams
     def _by_state(self) -> list[Stream]:
-        if self._query.collection is None and not self._query.state:
+        if self._query.collection is None and not self._query.state and not self._hides:
             return [self._images_where((), "number")]
         return [
             self._images_where([_images.c.collection == collection, _images.c.state == state], "state")
@@ -247,7 +250,7 @@ class _Plan:
         for some in _bulk.pieces(found):
             query = select(_images.c.number, _images.c.collection).where(_bulk.among(self._connection, _images.c.number, some), *conditions)
             for number, collection in self._connection.execute(query):
-                if self._query.collection is None or collection == self._collections[0]:
+                if collection in self._collections:
                     yield int(number), int(collection)
 
     def _answered(self, collection: int, found: Sequence[int]) -> list[int]:
@@ -297,6 +300,12 @@ _SIGNS: Mapping[str, int] = {"like": 1, "dislike": -1}
 
 def _of_list(found: Sequence[int]) -> Stream:
     return lambda after, limit: found[bisect_right(found, after) : bisect_right(found, after) + limit]
+
+
+def _collections(only: int | None) -> Select[Any]:
+    table = schema.collections.c
+    query = select(table.number, table.kind)
+    return query if only is None else query.where(table.number == only)
 
 
 class _Counts(dict[str, int]):

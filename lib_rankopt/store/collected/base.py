@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Added,
         CollectedImage,
         Collection,
+        Deleted,
         FeedbackDraft,
         FeedbackRecord,
         FileFacts,
@@ -63,9 +64,35 @@ class CollectionStore(ABC):
     ) -> Collection:
         """Change what is given. Raises: NotFoundError, ConflictError (the name is taken)."""
 
-    @abstractmethod
     def delete(self, number: int) -> set[str]:
-        """Delete a collection with all that is known of its images; return paths of held files that no other one refers to."""
+        """Delete a collection with all that is known of its images; return paths of held files that no other one refers to.
+
+        Raises:
+            NotFoundError: there is no such collection.
+        """
+        self.begin_deletion(number)
+        paths: set[str] = set()
+        while (gone := self.delete_some(number)).rows:
+            paths |= gone.paths
+        return paths
+
+    @abstractmethod
+    def begin_deletion(self, number: int) -> Collection:
+        """Hide a collection for good, and return it: nobody finds or changes it any more, and its name is free.
+
+        Its rows go with :meth:`delete_some`, piece by piece, so that other writers come in between.
+
+        Raises:
+            NotFoundError: there is no such collection.
+        """
+
+    @abstractmethod
+    def deletions(self) -> list[Collection]:
+        """Return hidden collections, oldest first, under their old names; whoever finds one that was left may go on."""
+
+    @abstractmethod
+    def delete_some(self, number: int, most: int = 10_000) -> Deleted:
+        """Delete up to ``most`` rows of a hidden collection; none are left where it returns 0, and then the collection is gone as well."""
 
     # -- intake
     @abstractmethod

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lib_rankopt.errors import ConflictError, NotFoundError
 from lib_rankopt.store import schema
-from lib_rankopt.store.collected import _bulk, _rows
+from lib_rankopt.store.collected import _bulk, _delete, _rows
 from lib_rankopt.store.collected._checks import bounded, check_collection, check_new, fits
 from lib_rankopt.store.collected._intake import Intake, check_batch
 from lib_rankopt.store.collected._search import Found
@@ -18,12 +18,12 @@ from lib_rankopt.store.collected._sql_feedback import FeedbackPart
 from lib_rankopt.store.collected._sql_images import ImagesPart
 from lib_rankopt.store.collected._sql_ratings import RatingsPart
 from lib_rankopt.store.collected.base import CollectionStore
-from lib_rankopt.store.collected.records import Added, Collection, FeedbackDraft, ImageDraft
+from lib_rankopt.store.collected.records import Added, Collection, Deleted, FeedbackDraft, ImageDraft
 
 if TYPE_CHECKING:
     from lib_rankopt.store.database import Database
 
-_collections, _images, _feedback = schema.collections, schema.collected_images, schema.collected_feedback
+_collections = schema.collections
 
 
 class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
@@ -46,7 +46,8 @@ class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
 
     def collections(self) -> list[Collection]:
         with self._db.read() as connection:
-            return [_rows.collection_of(row) for row in connection.execute(select(_collections).order_by(_collections.c.number.desc()))]
+            every = select(_collections).where(_bulk.visible()).order_by(_collections.c.number.desc())
+            return [_rows.collection_of(row) for row in connection.execute(every)]
 
     def collection(self, number: int) -> Collection:
         with self._db.read() as connection:
@@ -70,39 +71,26 @@ class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
         try:
             with self._db.write() as connection:
                 if given and fits(number):
-                    connection.execute(update(_collections).where(_collections.c.number == number).values(**given))
+                    own = (_collections.c.number == number, _bulk.visible())
+                    connection.execute(update(_collections).where(*own).values(**given))
                 return _collection(connection, number)
         except IntegrityError as error:
             raise ConflictError(f"There is a collection named '{name}' already.") from error
 
-    def delete(self, number: int) -> set[str]:
-        own = select(_images.c.number).where(_images.c.collection == number)
+    def begin_deletion(self, number: int) -> Collection:
         with self._db.write() as connection:
-            _collection(connection, number)
+            found = _collection(connection, number)
             _bulk.lock(connection, [number])
-            held = self._held_only_by(connection, number)
-            connection.execute(delete(schema.ranked_images).where(schema.ranked_images.c.image.in_(own)))
-            for table in (_feedback, schema.ratings, schema.tallies, schema.unrated_images, _images):
-                connection.execute(delete(table).where(table.c.collection == number))
-            connection.execute(delete(_collections).where(_collections.c.number == number))
-        return held
-
-    @staticmethod
-    def _held_only_by(connection: Connection, collection: int) -> set[str]:
-        held = (_images.c.held == 1, _images.c.path.is_not(None))
-        others = _images.alias()
-        same = (others.c.path == _images.c.path, others.c.held == 1, others.c.collection != collection)
-        by_hash = select(others.c.number).where(others.c.file_sha256 == _images.c.file_sha256, *same).exists()
-        own = select(_images.c.path).where(_images.c.collection == collection, *held, ~by_hash)
-        # whoever keeps a file knows its hash, which finds it fast; rows without are gone through
-        unhashed = select(_images.c.path).where(_images.c.collection != collection, *held, _images.c.file_sha256.is_(None))
-        found = set(map(str, connection.execute(own).scalars())) - set(connection.execute(unhashed).scalars())
-        # own rows without a hash may name files of others' rows that have one
-        bare = set(connection.execute(own.where(_images.c.file_sha256.is_(None))).scalars())
-        for some in _bulk.pieces(bare):
-            query = select(_images.c.path).where(_images.c.collection != collection, *held, _images.c.path.in_(some))
-            found -= set(connection.execute(query).scalars())
+            _delete.hide(connection, found)
         return found
+
+    def deletions(self) -> list[Collection]:
+        with self._db.read() as connection:
+            return _delete.hidden(connection)
+
+    def delete_some(self, number: int, most: int = 10_000) -> Deleted:
+        with self._db.write() as connection:
+            return _delete.some_of(connection, bounded(number), max(most, 1))
 
     # -- intake
     def add(
@@ -132,7 +120,8 @@ class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
 
 
 def _collection(connection: Connection, number: int) -> Collection:
-    row = connection.execute(select(_collections).where(_collections.c.number == number)).first() if fits(number) else None
+    query = select(_collections).where(_collections.c.number == number, _bulk.visible())
+    row = connection.execute(query).first() if fits(number) else None
     if row is None:
         raise _no_collection(number)
     return _rows.collection_of(row)

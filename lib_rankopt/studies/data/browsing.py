@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lib_rankopt.errors import ConflictError, InvalidInputError, NotFoundError
@@ -18,6 +18,7 @@ from lib_rankopt.studies.data.browsing_views import (
     RatingView,
     SourceView,
 )
+from lib_rankopt.studies.data.jobs import Step
 from lib_rankopt.studies.data.names import plain, rater_name
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lib_rankopt.studies.data.jobs import Jobs
 
 AT_ONCE = 500  # images that are corrected by one call
+_AT_ONCE_DELETED = 20_000  # rows that go before the call returns
 _EVENTS = 500
 _NAME = 200
 _LARGEST = 2**63 - 1
@@ -169,19 +171,43 @@ class Browsing:
     def delete(self, number: int) -> None:
         """Delete a collection with all that was said of its images, and the files that the data folder holds for it alone.
 
-        Files in folders of other people and programs stay.
+        Files in folders of other people and programs stay. A large collection is gone for everybody at once, and its rows go in the
+        background.
 
         Raises:
             NotFoundError: there is no such collection. ConflictError: a job works on it.
         """
-        self._collected.collection(number)
+        tally = self._collected.tallies(self._collected.collection(number).number)
         if busy := [job for job in self._jobs.views() if job.collection == number and job.state in ("queued", "running")]:
             raise ConflictError(f"“{busy[0].title}” is under way; stop it before you delete the collection.")
-        paths = self._collected.delete(number)
+        hidden = self._collected.begin_deletion(number)
+        rows = tally.get("images", 0) + sum(n for name, n in tally.items() if name.startswith("kind:"))
+        if rows > _AT_ONCE_DELETED:
+            self._go_on_deleting(hidden, rows)
+        while rows <= _AT_ONCE_DELETED and self._delete_some(number):
+            pass
+
+    def resume_deletions(self) -> None:
+        """Go on, in the background, with what was being deleted when a process ended."""
+        for hidden in self._collected.deletions():
+            self._go_on_deleting(hidden)
+
+    def _go_on_deleting(self, hidden: Collection, total: int = 0) -> None:
+        def work() -> Iterator[Step]:
+            done = 0
+            while rows := self._delete_some(hidden.number):
+                done += rows
+                yield Step(done, total, "rows", {"rows": done})
+
+        self._jobs.start("delete", f"Deleting {hidden.name}", work)
+
+    def _delete_some(self, number: int) -> int:
+        gone = self._collected.delete_some(number)
         # another process may have taken the same files in since
-        hashes = {path.rsplit("/", 1)[-1].split(".")[0]: path for path in paths}
+        hashes = {path.rsplit("/", 1)[-1].split(".")[0]: path for path in gone.paths}
         wanted = {one.path for one in self._collected.images_by_hash(list(hashes)) if one.held}
-        self._held.delete(path for path in paths if path not in wanted)
+        self._held.delete(path for path in gone.paths if path not in wanted)
+        return gone.rows
 
 
 # -- pure

@@ -182,6 +182,41 @@ class CollectionConformance:
         assert collected.delete(first) == {"11/own.png", "x/own-bare.png"}
         assert collected.delete(second) == {"22/both.png", "x/bare.png", "x/bare2.png", "x/bare3.png"}
 
+    def test_what_is_being_deleted_is_there_for_nobody_and_goes_in_pieces(self, collected: CollectionStore) -> None:
+        number, images = filled(collected)
+        other, others = filled(collected, name="b")
+        numbers = [one.number for one in images]
+        for about in numbers:
+            collected.append(number, label("like", about))
+        collected.append(number, ranking(*numbers[:3]))
+        collected.seed_ratings(number)
+        kept = collected.tallies(other)
+        assert collected.begin_deletion(number).name == "a"
+        assert [one.number for one in collected.collections()] == [other]
+        assert collected.tallies() == kept
+        assert collected.page(ImageQuery(number)) == []
+        for query in (ImageQuery(), ImageQuery(state="unseen"), ImageQuery(label="unrated"), ImageQuery(prompt="prompt")):
+            assert collected.page(query) == others
+        for refused in (
+            lambda: collected.collection(number), lambda: collected.change(number, name="c"), lambda: collected.begin_deletion(number),
+            lambda: collected.add(number, [image("new")]), lambda: collected.append(number, label("like", numbers[0], token="new")),
+        ):  # fmt: skip
+            with pytest.raises(NotFoundError):
+                refused()
+        collected.set_removed(numbers[:1])  # by whoever had the image before them
+        again, _ = filled(collected)  # the name is free
+        assert [(one.number, one.name) for one in collected.deletions()] == [(number, "a")]
+        pieces = []
+        while rows := collected.delete_some(number, 4).rows:
+            pieces.append(rows)
+        assert pieces == [4, 3, 4, 2]  # seven answers, six images
+        assert collected.deletions() == []
+        assert collected.images_by_number(numbers) == {} == collected.ratings_of(numbers)
+        assert collected.tallies(number) == {}
+        assert collected.delete_some(number).rows == 0 == collected.delete_some(other).rows
+        assert collected.tallies(other) == kept
+        assert {one.number for one in collected.collections()} == {other, again}
+
     # -- intake
     def test_image_comes_back_as_it_went_in(self, collected: CollectionStore) -> None:
         number = collected.create(Collection("a")).number

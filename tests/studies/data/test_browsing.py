@@ -15,7 +15,7 @@ from lib_rankopt.store import BlobStore, Store
 from lib_rankopt.store.collected.files import HeldFiles
 from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft, ImageQuery
 from lib_rankopt.store.records import CandidateRecord, EventDraft, RoundRecord, StudyRecord
-from lib_rankopt.studies.data import reach
+from lib_rankopt.studies.data import browsing, reach
 from lib_rankopt.studies.data.browsing_views import ImageView, SourceView
 from lib_rankopt.studies.data.duplicates import best
 from lib_rankopt.studies.data.jobs import Step
@@ -211,6 +211,32 @@ def test_deleting_a_collection_deletes_what_is_held_for_it_alone(data: Data, sto
     assert not (held.root / kept[0][0]).exists()
     assert len(list((tmp_path / "foxes").iterdir())) == 4
     assert data.browsing.overview().sources == ()
+
+
+def test_a_large_collection_is_gone_at_once_and_its_rows_go_in_the_background(
+    data: Data, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browsing, "_AT_ONCE_DELETED", 3)
+    held = HeldFiles(tmp_path / "data")
+    path, sha = held.put(paint(tmp_path / "0.png", 0).read_bytes())
+    number, images = fill(store.collected, tmp_path / "foxes")
+    store.collected.add(number, [ImageDraft("held", "a fox", path, held=True, file_sha256=sha)])
+    store.collected.append(number, label(images[0], "1"))
+    name = store.collected.collection(number).name
+    data.browsing.delete(number)
+    assert data.browsing.overview().sources == ()
+    job = data.jobs.wait(data.jobs.views()[0].id, 20)
+    assert (job.title, job.state, job.done, job.total) == (f"Deleting {name}", "done", 6, 6)
+    assert not (held.root / path).exists()
+    assert store.collected.deletions() == []
+
+
+def test_a_deletion_that_a_killed_process_left_goes_on(data: Data, store: Store, tmp_path: Path) -> None:
+    number, images = fill(store.collected, tmp_path / "foxes")
+    store.collected.begin_deletion(number)
+    data.browsing.resume_deletions()
+    assert data.jobs.wait(data.jobs.views()[0].id, 20).outcome == {"rows": 4}
+    assert store.collected.images_by_number(images) == {}
 
 
 def test_a_collection_that_is_worked_on_is_not_deleted(data: Data, store: Store, tmp_path: Path) -> None:
