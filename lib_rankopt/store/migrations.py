@@ -7,6 +7,7 @@ written out in SQL because they must go on producing what they produced when the
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
@@ -121,7 +122,53 @@ CREATE INDEX ratings_by_prompt_and_sd ON ratings (collection, prompt, sd);
 CREATE INDEX ratings_by_prompt_and_mean ON ratings (collection, prompt, mean)
 """
 
-_STEPS = (_STEP_1, _STEP_2, _STEP_3)
+# Keys and tokens within their collection: beside ten million answers, an intake into a small collection touched as many pages as it has
+# rows, because tokens are scattered over all. SQLite cannot take a constraint off a table, so its tables are written anew.
+_STEP_4 = {
+    "postgresql": """
+ALTER TABLE collected_images DROP CONSTRAINT one_image_per_key;
+CREATE UNIQUE INDEX one_image_per_key ON collected_images (collection, key);
+ALTER TABLE collected_feedback DROP CONSTRAINT one_feedback_per_token;
+CREATE UNIQUE INDEX one_feedback_per_token ON collected_feedback (collection, token)
+""",
+    "sqlite": """
+CREATE TABLE images_anew (
+    number {number}, collection BIGINT NOT NULL, key TEXT NOT NULL, prompt BIGINT NOT NULL, path TEXT, held INTEGER NOT NULL,
+    file_sha256 VARCHAR(64), sha256 VARCHAR(64), phash BIGINT, width INTEGER NOT NULL, height INTEGER NOT NULL, size BIGINT NOT NULL,
+    modified {double} NOT NULL, model VARCHAR(200) NOT NULL, about TEXT, state VARCHAR(8) NOT NULL
+);
+INSERT INTO images_anew SELECT * FROM collected_images ORDER BY number;
+DELETE FROM sqlite_sequence WHERE name = 'images_anew';
+INSERT INTO sqlite_sequence SELECT 'images_anew', seq FROM sqlite_sequence WHERE name = 'collected_images';
+DROP TABLE collected_images;
+ALTER TABLE images_anew RENAME TO collected_images;
+CREATE UNIQUE INDEX one_image_per_key ON collected_images (collection, key);
+CREATE INDEX collected_images_by_prompt ON collected_images (collection, prompt, number);
+CREATE INDEX collected_images_by_state ON collected_images (collection, state, number);
+CREATE INDEX collected_images_by_model ON collected_images (collection, model, number) WHERE model <> '';
+CREATE INDEX collected_images_by_file_sha256 ON collected_images (file_sha256) WHERE file_sha256 IS NOT NULL;
+CREATE INDEX collected_images_by_sha256 ON collected_images (sha256) WHERE sha256 IS NOT NULL;
+CREATE TABLE feedback_anew (
+    number {number}, collection BIGINT NOT NULL, kind VARCHAR(12) NOT NULL, image BIGINT, other BIGINT, shown INTEGER, tiers TEXT,
+    prompt BIGINT, rater BIGINT NOT NULL, source VARCHAR(32) NOT NULL, token {bytes} NOT NULL, latency_ms BIGINT, retracts BIGINT,
+    created_at BIGINT NOT NULL, about TEXT
+);
+INSERT INTO feedback_anew SELECT * FROM collected_feedback ORDER BY number;
+DELETE FROM sqlite_sequence WHERE name = 'feedback_anew';
+INSERT INTO sqlite_sequence SELECT 'feedback_anew', seq FROM sqlite_sequence WHERE name = 'collected_feedback';
+DROP TABLE collected_feedback;
+ALTER TABLE feedback_anew RENAME TO collected_feedback;
+CREATE UNIQUE INDEX one_feedback_per_token ON collected_feedback (collection, token);
+CREATE INDEX collected_feedback_by_number ON collected_feedback (collection, number);
+CREATE INDEX collected_feedback_by_image ON collected_feedback (collection, kind, image, rater);
+CREATE INDEX collected_feedback_by_other ON collected_feedback (collection, other, rater) WHERE other IS NOT NULL;
+CREATE INDEX collected_feedback_by_source ON collected_feedback (collection, source, image) WHERE source <> '';
+CREATE INDEX collected_feedback_by_rater ON collected_feedback (collection, rater, number);
+CREATE UNIQUE INDEX one_retraction_per_feedback ON collected_feedback (retracts) WHERE retracts IS NOT NULL
+""",
+}
+
+_STEPS: tuple[str | Mapping[str, str], ...] = (_STEP_1, _STEP_2, _STEP_3, _STEP_4)
 NEWEST = len(_STEPS)
 
 # Any constant does; it keeps two processes from migrating one PostgreSQL database at once.
@@ -172,7 +219,9 @@ def current_version(connection: Connection) -> int:
     return int(version or 0)
 
 
-def _run(connection: Connection, step: str) -> None:
-    types = _TYPES[connection.dialect.name]
-    for statement in step.format(**types).split(";\n"):
+def _run(connection: Connection, step: str | Mapping[str, str]) -> None:
+    """Run one step, which is the same for both databases or has a text for each."""
+    dialect = connection.dialect.name
+    statements = step if isinstance(step, str) else step[dialect]
+    for statement in statements.format(**_TYPES[dialect]).split(";\n"):
         connection.execute(text(statement))

@@ -195,9 +195,9 @@ collected_images = Table(
     Column("model", String(200), nullable=False),
     Column("about", Text),
     Column("state", String(8), nullable=False),
-    UniqueConstraint("key", "collection", name="one_image_per_key"),
     sqlite_autoincrement=True,
 )
+Index("one_image_per_key", collected_images.c.collection, collected_images.c.key, unique=True)
 Index("collected_images_by_prompt", collected_images.c.collection, collected_images.c.prompt, collected_images.c.number)
 Index("collected_images_by_state", collected_images.c.collection, collected_images.c.state, collected_images.c.number)
 _has_model = collected_images.c.model != text("''")
@@ -234,10 +234,10 @@ collected_feedback = Table(
     Column("retracts", BigInteger),
     Column("created_at", BigInteger, nullable=False),  # microseconds since 1970
     Column("about", Text),
-    UniqueConstraint("token", "collection", name="one_feedback_per_token"),
     sqlite_autoincrement=True,
 )
 _c = collected_feedback.c
+Index("one_feedback_per_token", _c.collection, _c.token, unique=True)
 Index("collected_feedback_by_number", _c.collection, _c.number)
 # with the rater, so that a page of one rater's images need not look at all answers
 Index("collected_feedback_by_image", _c.collection, _c.kind, _c.image, _c.rater)

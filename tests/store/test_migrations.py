@@ -12,7 +12,8 @@ from sqlalchemy import create_engine, inspect, text
 
 from lib_rankopt.errors import InvalidInputError, StoreError
 from lib_rankopt.store import migrations, open_store, schema
-from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft
+from lib_rankopt.store.collected import _rows
+from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft, ImageQuery
 from lib_rankopt.store.database import Database, sqlite_url
 from lib_rankopt.store.records import BlindRecord, ScoreRecord, TrialRecord
 
@@ -104,6 +105,39 @@ def test_each_older_version_is_migrated_and_takes_collections(tmp_path: Path, ur
     engine.dispose()
 
 
+def test_collections_of_version_3_keep_their_rows_and_know_them_again(tmp_path: Path, url: str | None) -> None:
+    engine = create_engine(url or sqlite_url(tmp_path / FILE))
+    image = "INSERT INTO collected_images VALUES (:n, :c, :k, 1, NULL, 0, NULL, NULL, 5, 8, 8, 0, 0.5, 'm', '{}', 'unseen')"
+    said = "INSERT INTO collected_feedback VALUES (:n, :c, 'like', :i, NULL, NULL, NULL, NULL, 1, '', :t, 9, NULL, 77, NULL)"
+    with engine.begin() as connection:
+        migrations.migrate(connection, 3)
+        for n in (1, 2):
+            values = {"n": n, "name": f"set {n}"}
+            connection.execute(text("INSERT INTO collections VALUES (:n, :name, 'import', '', '', '{}', 0, '2026')"), values)
+        connection.execute(text("INSERT INTO raters VALUES (1, 'anna')"))
+        connection.execute(text("INSERT INTO prompts VALUES (1, :d, 'a fox')"), {"d": _rows.digest("a fox")})
+        for n, c, k in ((4, 1, "a"), (5, 1, "b"), (6, 2, "a"), (9, 2, "gone")):
+            connection.execute(text(image), {"n": n, "c": c, "k": k})
+        for n, c, i in ((3, 1, 4), (8, 2, 6), (11, 2, 9)):
+            connection.execute(text(said), {"n": n, "c": c, "i": i, "t": _rows.token(f"t{n}")})
+        connection.execute(text("DELETE FROM collected_images WHERE number = 9"))
+        connection.execute(text("DELETE FROM collected_feedback WHERE number = 11"))
+        if url is not None:  # what SQLite does by itself
+            for table, last in (("prompts", 1), ("collected_images", 9), ("collected_feedback", 11)):
+                connection.execute(text(f"SELECT setval('{table}_number_seq', {last})"))
+        tables = ("collected_images", "collected_feedback")
+        before = {table: connection.execute(text(f"SELECT * FROM {table} ORDER BY number")).all() for table in tables}
+    store = open_store(tmp_path, url)
+    with engine.connect() as connection:
+        assert before == {table: connection.execute(text(f"SELECT * FROM {table} ORDER BY number")).all() for table in tables}
+    engine.dispose()
+    added = store.collected.add(1, [ImageDraft("b"), ImageDraft("c")], [FeedbackDraft("like", ("c",), ((0,),), "new")])
+    assert (added.images, added.known_images, added.feedback) == (1, 1, 1)
+    assert [one.number for one in store.collected.page(ImageQuery(1))] == [4, 5, 10]  # 9 does not come again
+    assert [one.number for one in store.collected.feedback(1)] == [3, 12]
+    store.close()
+
+
 def test_a_migration_that_breaks_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     version_one(tmp_path / FILE)
     broken = migrations._STEPS[1] + ";\nCREATE TABLE studies (id INTEGER)"
@@ -125,7 +159,7 @@ def test_a_newer_database_is_refused_untouched(tmp_path: Path, url: str | None) 
     with database.write() as connection:
         connection.execute(text("UPDATE schema_version SET version = 99"))
     database.close()
-    with pytest.raises(StoreError, match=r"schema version 99.*up to 3.*Update Rank-Optimize"):
+    with pytest.raises(StoreError, match=r"schema version 99.*up to 4.*Update Rank-Optimize"):
         open_store(tmp_path, url)
     engine = create_engine(url or sqlite_url(tmp_path / FILE))
     with engine.connect() as plain:

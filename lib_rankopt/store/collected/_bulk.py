@@ -20,7 +20,7 @@ HIDDEN = "deleting"
 
 _images = schema.collected_images
 _ANALYZED = 5000
-_SMALL = 64  # collections of a share below this are left to PostgreSQL's own renewal
+_SMALL = 16  # collections of a share below this are left to PostgreSQL's own renewal
 _CHUNK = 500  # SQLite before 3.32 takes 999 values in one statement
 
 Value = TypeVar("Value")
@@ -138,12 +138,16 @@ def numbered(connection: Connection, table: Table, column: str, values: Mapping[
     types = [f"%s::{table.c[name].type.compile(connection.dialect)}[]" for name in (column, *rest)]
     names = ", ".join((column, *rest))
     statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({', '.join(types)}) ON CONFLICT ({column}) DO NOTHING"
-    connection.exec_driver_sql(statement, tuple(map(list, zip(*rows, strict=True))))
-    return found | _numbers(connection, table, column, missing)
+    given = tuple(map(list, zip(*rows, strict=True)))
+    found |= _by_value(connection.exec_driver_sql(f"{statement} RETURNING {column}, number", given))
+    return found | _numbers(connection, table, column, [value for value in missing if value not in found])
 
 
 def _numbers(connection: Connection, table: Table, column: str, values: Iterable[Any]) -> dict[Any, int]:
-    rows = looked_up(connection, table, (column, "number"), column, values)
+    return _by_value(looked_up(connection, table, (column, "number"), column, values))
+
+
+def _by_value(rows: Iterable[Any]) -> dict[Any, int]:
     return {bytes(value) if isinstance(value, memoryview) else value: int(number) for value, number in rows}
 
 
@@ -155,17 +159,25 @@ def looked_up(
     Written for the drivers: SQLAlchemy takes longer to make such a statement than a database to answer it.
     """
     select_from = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {column}"
-    # the collection's own index is not to be chosen
-    ours = "" if collection is None else f" AND collection + 0 = {int(collection)}"
+    of_it = "" if collection is None else f" AND collection = (SELECT CAST({int(collection)} AS BIGINT))"  # as ours() says
     for some in pieces(values):
         if connection.dialect.name == "postgresql":
-            yield from connection.exec_driver_sql(f"{select_from} = ANY(%s){ours}", (some,))
+            yield from connection.exec_driver_sql(f"{select_from} = ANY(%s){of_it}", (some,))
         else:
-            yield from connection.exec_driver_sql(f"{select_from} IN ({', '.join('?' * len(some))}){ours}", tuple(some))
+            yield from connection.exec_driver_sql(f"{select_from} IN ({', '.join('?' * len(some))}){of_it}", tuple(some))
+
+
+def ours(table: Table, collection: int) -> Any:
+    """Condition: a row is of a collection; for an index that has a key or token after it.
+
+    Of a collection that its statistics do not know yet PostgreSQL expects one row, and takes any index that begins with it. (SELECT …)
+    keeps it from seeing which one it is.
+    """
+    return table.c.collection == select(literal(collection, BigInteger)).scalar_subquery()
 
 
 def within(table: Table, collection: int) -> Any:
-    """Condition: a row is of a collection; written so that it does not choose the index, where a key or token is to."""
+    """Condition: a row is of a collection; written so that it chooses no index, where numbers are asked for."""
     return table.c.collection + 0 == collection
 
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _images, _feedback = schema.collected_images, schema.collected_feedback
+# LIMIT lets PostgreSQL ask for one prompt at a time, and (SELECT …) is there as in _bulk.ours()
+_ONE_BY_ONE = text(
+    "SELECT wanted FROM unnest(CAST(:prompts AS BIGINT[])) AS wanted, LATERAL (SELECT number FROM collected_images "
+    "WHERE collection = (SELECT CAST(:c AS BIGINT)) AND prompt = wanted LIMIT 1) AS one"
+)
 
 
 def check_batch(images: Sequence[ImageDraft], feedback: Sequence[FeedbackDraft]) -> None:
@@ -87,10 +92,14 @@ class Intake:
         return numbers
 
     def _prompts_here(self, prompts: Iterable[int]) -> set[int]:
+        """Those that an image of the collection has already."""
         found: set[int] = set()
         for some in _bulk.pieces(prompts):
-            own = (_images.c.collection == self._collection, _bulk.among(self._connection, _images.c.prompt, some))
-            found.update(self._connection.execute(select(_images.c.prompt).where(*own).distinct()).scalars())
+            if self._connection.dialect.name == "postgresql":
+                found.update(self._connection.execute(_ONE_BY_ONE, {"prompts": some, "c": self._collection}).scalars())
+            else:
+                query = select(_images.c.prompt).where(_images.c.collection == self._collection, _images.c.prompt.in_(some))
+                found.update(self._connection.execute(query.distinct()).scalars())
         return found
 
     def _complete(self, found: Sequence[tuple[tuple[int, bool, str], ImageDraft]]) -> None:

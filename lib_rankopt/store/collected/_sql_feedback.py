@@ -53,7 +53,7 @@ class FeedbackPart:
 
     @staticmethod
     def _known(connection: Connection, collection: int, draft: FeedbackDraft, token: bytes) -> FeedbackRecord | None:
-        row = connection.execute(_with_texts().where(_bulk.within(_feedback, collection), _feedback.c.token == token)).first()
+        row = connection.execute(_with_texts().where(_bulk.ours(_feedback, collection), _feedback.c.token == token)).first()
         if row is None:
             return None
         found = _rows.feedback_of(row)

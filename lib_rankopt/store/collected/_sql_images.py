@@ -44,7 +44,7 @@ class ImagesPart:
 
     def images_by_key(self, collection: int, keys: Sequence[str]) -> dict[str, CollectedImage]:
         plain = {key: _rows.clean(key) for key in keys}
-        found = {image.key: image for image in self._where_in(_images.c.key, plain.values(), _bulk.within(_images, bounded(collection)))}
+        found = {image.key: image for image in self._where_in(_images.c.key, plain.values(), _bulk.ours(_images, bounded(collection)))}
         return {key: found[cleaned] for key, cleaned in plain.items() if cleaned in found}
 
     def images_by_hash(self, hashes: Sequence[str]) -> list[CollectedImage]:
