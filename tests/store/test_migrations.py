@@ -123,7 +123,7 @@ def test_collections_of_version_3_keep_their_rows_and_know_them_again(tmp_path: 
         connection.execute(text("DELETE FROM collected_images WHERE number = 9"))
         connection.execute(text("DELETE FROM collected_feedback WHERE number = 11"))
         if url is not None:  # what SQLite does by itself
-            for table, last in (("prompts", 1), ("collected_images", 9), ("collected_feedback", 11)):
+            for table, last in (("prompts", 1), ("raters", 1), ("collected_images", 9), ("collected_feedback", 11)):
                 connection.execute(text(f"SELECT setval('{table}_number_seq', {last})"))
         tables = ("collected_images", "collected_feedback")
         before = {table: connection.execute(text(f"SELECT * FROM {table} ORDER BY number")).all() for table in tables}
