@@ -72,7 +72,8 @@ class Gallery:
                 contents.append(self._content(file))
             except RankOptError:
                 contents.append("")
-        known = self._store.images_by_key(self._collection(), [content for content in contents if content])
+        collection = self._known()
+        known = {} if collection is None else self._store.images_by_key(collection, [content for content in contents if content])
         said = said_by(rater, self._store.feedback_of([image.number for image in known.values()]))
         return [said.get(known[content].number, "") if content in known else "" for content in contents]
 
@@ -110,8 +111,16 @@ class Gallery:
         return content
 
     def _collection(self) -> int:
+        """Number of the gallery's collection, which is made when something is said for the first time."""
+        known = self._known()
+        if known is None:
+            known = self._number = open_collection(self._store, Collection(GALLERY, kind="webui")).number
+        return known
+
+    def _known(self) -> int | None:
         if self._number is None or not self._is_there(self._number):
-            self._number = open_collection(self._store, Collection(GALLERY, kind="webui")).number
+            named = (one.number for one in self._store.collections() if (one.name, one.kind) == (GALLERY, "webui"))
+            self._number = next(named, None)
         return self._number
 
     def _is_there(self, number: int) -> bool:

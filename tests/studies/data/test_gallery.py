@@ -102,6 +102,11 @@ def test_no_image_is_refused_and_has_no_label(gallery: Gallery, store: Store, tm
     assert images(store) == []
 
 
+def test_looking_at_labels_makes_no_collection(gallery: Gallery, store: Store, file: Path) -> None:
+    assert gallery.label_of([file]) == [""]
+    assert store.collected.collections() == []
+
+
 def test_a_deleted_collection_is_begun_again(gallery: Gallery, store: Store, file: Path) -> None:
     gallery.note(file, "like")
     store.collected.delete(store.collected.collections()[0].number)
