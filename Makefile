@@ -7,6 +7,8 @@ GRADIO4 ?= .venv-gradio4
 PICK = import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))
 A1111_PYTHON ?= $(or $(shell for p in $(PYTHON) python3.11 python3.10; do $$p -c '$(PICK)' 2>/dev/null && echo $$p && break; done),$(PYTHON))
 PY = $(VENV)/bin/python
+# one process for each core, at most four: each loads torch and a model
+PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
 PIP = -m pip install --quiet --disable-pip-version-check
 
 .PHONY: setup run test test-slow test-a1111 test-gradio4 lint format bench clean help
@@ -20,16 +22,16 @@ run: $(VENV)/.ready-run  ## open the ranking board at http://127.0.0.1:7861
 	$(PY) -m lib_rankopt serve
 
 test: setup      ## the default test suite
-	$(PY) -m pytest
+	$(PY) $(PYTEST)
 
 test-slow: setup ## the slow tests too
-	$(PY) -m pytest -m "slow or not slow"
+	$(PY) $(PYTEST) -m "slow or not slow"
 
 test-a1111: $(A1111)/.ready  ## the suite under the pins of AUTOMATIC1111's webui v1.10.1 (Python 3.10 or 3.11)
-	$(A1111)/bin/python -m pytest
+	$(A1111)/bin/python $(PYTEST)
 
 test-gradio4: $(GRADIO4)/.ready  ## page, API and board under the gradio, FastAPI and pydantic of Forge
-	$(GRADIO4)/bin/python -m pytest tests/ui tests/api tests/browser
+	$(GRADIO4)/bin/python $(PYTEST) tests/ui tests/api tests/browser
 
 lint: setup      ## ruff and mypy
 	$(PY) -m ruff check .
