@@ -1,6 +1,6 @@
 """Collected images and feedback at scale: intake, pages, next comparison, appending, counts; SQLite and PostgreSQL.
 
-    python -m benchmarks.store_scale [--images 40000] [--feedback 200000] [--database-url URL] [--order data|random]
+    python -m benchmarks.store_scale [--images 40000] [--feedback 200000] [--database-url URL] [--order data|random] [--delete]
 
 Made data: every image belongs to one of ``--prompts`` prompts (default: a fifth of the images), answers are labels, pairs and rankings by
 nine raters, in batches of 5,000 rows as an import makes them. ``--order data``: answers are about images that came shortly before, as in
@@ -23,6 +23,7 @@ import sqlite3
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._memory import peak_mib
 from lib_rankopt.store import Store, open_store
+from lib_rankopt.store.collected import derive
 from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft, ImageQuery
 
 BATCH = 5000
@@ -347,6 +349,14 @@ def pages(store: Store, collection: int, data: Made, label: str, base: Taken, ti
             taken = percentiles(lambda _, asked=asked: store.collected.page(asked), times)  # type: ignore[misc]
             line(f"{label} page: {name}, {where} ({found})", taken, base, GOALS["page"])
 
+    def shown(at: int) -> int:
+        images = store.collected.page(ImageQuery(collection, after=deep // 50 * (at % 50)))
+        numbers = [one.number for one in images]
+        said = store.collected.feedback_of(numbers)
+        return len(derive.net_labels(said)) + len(derive.comparisons(said)) + len(store.collected.ratings_of(numbers))
+
+    line(f"{label} page with all that was said, as it is shown", percentiles(shown, times), base, GOALS["page"])
+
 
 def next_comparison(store: Store, collection: int, at: int) -> int:
     """What choosing the next pair reads: the uncertain ones, those like the first, and what was compared among them."""
@@ -389,7 +399,45 @@ def answers(store: Store, collection: int, label: str, base: Taken, bare: Taken,
     line(f"{label} 1000 answers by number", percentiles(lambda at: store.collected.feedback(collection, at * 997), times), base)
 
 
-def measure(label: str, folder: Path, url: str | None, data: Made, times: int) -> None:
+def deletion(store: Store, collection: int, label: str, bare: Taken, seconds: float = 20.0) -> None:
+    """Deleting the large collection, for so long, and the answers of somebody who goes on ranking another one meanwhile."""
+    other = store.collected.create(Collection(f"{label} other {time.time()}")).number
+    store.collected.add(other, [ImageDraft(f"{at}", "a fox") for at in range(10)])
+    images = [one.number for one in store.collected.page(ImageQuery(other))]
+    done, waits = threading.Event(), []
+
+    def answer() -> None:
+        while not done.is_set():
+            begin, busy = time.perf_counter(), time.thread_time()
+            said = FeedbackDraft("like", (images[len(waits) % 10],), ((0,),), f"{label} {len(waits)}")
+            store.collected.append(other, said)
+            waits.append((1000 * (time.perf_counter() - begin), 1000 * (time.thread_time() - busy)))
+            time.sleep(0.1)
+
+    person = threading.Thread(target=answer)
+    person.start()
+    begin = time.perf_counter()
+    store.collected.begin_deletion(collection)
+    hidden = time.perf_counter() - begin
+    rate, slowest = Rate(), 0.0
+    while time.perf_counter() - begin < seconds:
+        before = time.perf_counter()
+        rows = []
+        rate.take(lambda rows=rows: rows.append(store.collected.delete_some(collection).rows), 0)  # type: ignore[misc]
+        rate.rows += rows[0]
+        slowest = max(slowest, time.perf_counter() - before)
+        if not rows[0]:
+            break
+    done.set()
+    person.join()
+    print(f"{label + ' hiding a collection that is deleted':<64}{1000 * hidden:9.0f} ms", flush=True)
+    rate.say(f"{label} deleting it, slowest piece {slowest:.2f} s")
+    wall, busy = (sorted(times) for times in zip(*waits, strict=True))
+    taken = Taken(statistics.median(wall), wall[int(0.95 * len(wall))], statistics.median(busy))
+    line(f"{label} one answer meanwhile, slowest {wall[-1]:.0f} ms", taken, bare)
+
+
+def measure(label: str, folder: Path, url: str | None, data: Made, times: int, delete: bool) -> None:
     """All figures of one database."""
     rate, page, append = bare_postgres(url, data) if url else bare_sqlite(folder, data)
     rate.say(f"{label} limit: one bare table, synced as often")
@@ -406,6 +454,8 @@ def measure(label: str, folder: Path, url: str | None, data: Made, times: int) -
     print(f"{label + f' ratings for {seeded:,} images':<64}{1000 * (time.perf_counter() - begin):9.0f} ms", flush=True)
     pages(store, collection, data, label, page, times)
     answers(store, collection, label, page, append, times)
+    if delete:
+        deletion(store, collection, label, append)
     store.close()
     if not url:
         size = sum(file.stat().st_size for file in (folder / label).iterdir())
@@ -421,6 +471,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=30, help="calls of each kind")
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
     parser.add_argument("--database-url", help="an empty PostgreSQL database to measure, instead of a server of its own")
+    parser.add_argument("--delete", action="store_true", help="at last, delete the collection, and answer about another one meanwhile")
     parser.add_argument("--folder", type=Path, help="keeps the SQLite file; one that is there is read, not made again")
     given = parser.parse_args()
     data = made(given.images, given.feedback, given.prompts, given.order)
@@ -430,9 +481,9 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         files(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=given.folder))))
         if given.database != "postgresql":
-            measure("sqlite", folder, None, data, given.times)
+            measure("sqlite", folder, None, data, given.times, given.delete)
         if given.database != "sqlite" and (url := given.database_url or _server(stack)):
-            measure("postgresql", folder, url, data, given.times)
+            measure("postgresql", folder, url, data, given.times, given.delete)
 
 
 def _server(stack: ExitStack) -> str | None:

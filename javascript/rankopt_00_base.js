@@ -120,7 +120,7 @@
     }
 
     /** "1 image", "3 images". */
-    const plural = (count, word) => `${count} ${word}${count === 1 ? '' : 's'}`;
+    const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? '' : 's'}`;
 
     /** A name for one action, so that sending it twice counts once. */
     function token() {

@@ -168,36 +168,41 @@ def is_list(draft: FeedbackDraft) -> bool:
 
 def feedback_of(row: Row[Any]) -> FeedbackRecord:
     """Return the feedback of a row that has texts in place of the numbers of prompt and rater."""
-    images, tiers = _images_of(row)
+    values = row._mapping  # a page of images has thousands of answers, and looking up a row's attributes takes as long as all the rest
+    kind, image, other = values["kind"], values["image"], values["other"]
+    images, tiers = _images_of(kind, image, other, values["shown"], values["tiers"])
+    about = values["about"]
     return FeedbackRecord(
-        kind=row.kind,
+        kind=kind,
         images=images,
         tiers=tiers,
-        token=bytes(row.token).hex(),
-        prompt=row.prompt,
-        rater=row.rater,
-        source=row.source,
-        latency_ms=row.latency_ms,
-        retracts=row.retracts,
-        created_at=iso(row.created_at),
-        about=json.loads(row.about) if row.about else {},
-        number=row.number,
-        collection=row.collection,
+        token=bytes(values["token"]).hex(),
+        prompt=values["prompt"],
+        rater=values["rater"],
+        source=values["source"],
+        latency_ms=values["latency_ms"],
+        retracts=values["retracts"],
+        created_at=iso(values["created_at"]),
+        about=json.loads(about) if about else {},
+        number=values["number"],
+        collection=values["collection"],
     )
 
 
-def _images_of(row: Row[Any]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    if row.tiers:
-        tiers, shown = json.loads(row.tiers)
-        places = {number: place for place, number in enumerate(shown)}
-        return tuple(shown), tuple(tuple(places[number] for number in tier) for tier in tiers)
-    if row.image is None:
+def _images_of(
+    kind: str, image: int | None, other: int | None, shown: int | None, tiers: str | None
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    if tiers:
+        order, numbers = json.loads(tiers)
+        places = {number: place for place, number in enumerate(numbers)}
+        return tuple(numbers), tuple(tuple(places[number] for number in tier) for tier in order)
+    if image is None:
         return (), ()
-    if row.other is None:
-        return (row.image,), () if row.kind in WITHOUT_TIERS else ((0,),)
-    if row.shown == _TIE:
-        return (row.image, row.other), () if row.kind in WITHOUT_TIERS else ((0, 1),)
-    return ((row.image, row.other), ((0,), (1,))) if row.shown == 0 else ((row.other, row.image), ((1,), (0,)))
+    if other is None:
+        return (image,), () if kind in WITHOUT_TIERS else ((0,),)
+    if shown == _TIE:
+        return (image, other), () if kind in WITHOUT_TIERS else ((0, 1),)
+    return ((image, other), ((0,), (1,))) if shown == 0 else ((other, image), ((1,), (0,)))
 
 
 def listed(tiers: str | None) -> list[int]:

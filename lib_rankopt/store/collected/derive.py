@@ -142,16 +142,18 @@ def contradictory(labels: Iterable[NetLabel]) -> bool:
 
 def comparisons(events: Iterable[FeedbackRecord]) -> dict[int, Record]:
     """Return, by image number, how it did in the pairs and rankings of ``events``, of all raters together."""
-    found: dict[int, Record] = {}
+    found: dict[int, list[int]] = {}  # a page of images has thousands of answers: records are made at the end
     for event in standing(events):
         if event.kind not in COMPARISONS:
             continue
-        tiers = [[int(event.images[place]) for place in tier] for tier in event.tiers]
-        above, total = 0, sum(map(len, tiers))
-        for tier in tiers:
-            below = total - above - len(tier)
-            for image in tier:
-                old = found.get(image, Record())
-                found[image] = Record(old.comparisons + 1, old.wins + below, old.losses + above, old.ties + len(tier) - 1)
-            above += len(tier)
-    return found
+        above, total = 0, sum(map(len, event.tiers))
+        for tier in event.tiers:
+            size = len(tier)
+            for place in tier:
+                counts = found.setdefault(int(event.images[place]), [0, 0, 0, 0])
+                counts[0] += 1
+                counts[1] += total - above - size
+                counts[2] += above
+                counts[3] += size - 1
+            above += size
+    return {image: Record(*counts) for image, counts in found.items()}
