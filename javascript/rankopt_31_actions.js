@@ -239,11 +239,14 @@
 
         /** Load the study's model, where this page can ask the webui for that, and make the round again. */
         loadModel() {
-            const {model} = this.state.data.study.settings;
+            const {data} = this.state;
+            const {model} = data.study.settings;
+            // Forge loads what its menu changes to, and the menu of this page may show the model already, after a change by another page
+            const chosen = document.getElementById('forge_ui_preset') ? [model, data.host.loaded, model] : [model];
             ns.toast(`Loading ${model}…`);
-            globalThis.selectCheckpoint(model);
             return this.queue(async () => {
                 for (let tries = 0; tries < 240; tries++) {
+                    if (tries % 4 === 0 && chosen.length) globalThis.selectCheckpoint(chosen.shift());
                     await this.state.loadHost();
                     if (this.state.data.host.loaded === model) {
                         await this.advance(this.state.data.study.id);

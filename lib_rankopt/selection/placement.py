@@ -32,7 +32,7 @@ class Placement:
     noise: Noise = "ancestral"
 
 
-# By name of the function: k-diffusion's, the webui's (ddim, ddim_cfgpp) and those of diffusion/extra_samplers.py.
+# By name of the function: k-diffusion's, the webui's (ddim, ddim_cfgpp), Forge's (sample_ddpm) and those of diffusion/extra_samplers.py.
 PLACEMENTS: dict[str, Placement] = {
     "sample_euler_ancestral": Placement("callback"),
     "sample_dpm_2_ancestral": Placement("callback", 2),
@@ -41,6 +41,7 @@ PLACEMENTS: dict[str, Placement] = {
     "sample_dpmpp_2m_sde": Placement("callback"),
     "sample_dpmpp_3m_sde": Placement("callback"),
     "sample_lcm": Placement("callback", noise="always"),
+    "sample_ddpm": Placement("callback", noise="always"),
     "sample_ddim": Placement("callback", noise="eta"),
     "ddim": Placement("model", noise="eta"),
     "ddim_cfgpp": Placement("model", noise="eta"),

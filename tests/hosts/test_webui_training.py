@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -173,10 +175,17 @@ def test_another_python_can_be_named(host: Any, webui: Any, monkeypatch: pytest.
     assert (place.python, place.device) == ("/opt/trainer/bin/python", "cuda:1")
 
 
-def test_the_trainer_finds_the_webuis_checkout_of_k_diffusion(host: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    module = SimpleNamespace(__file__=str(tmp_path / "repositories" / "k-diffusion" / "k_diffusion" / "__init__.py"))
-    monkeypatch.setitem(sys.modules, "k_diffusion", module)
-    assert host.trainer_place().paths == (str((tmp_path / "repositories" / "k-diffusion").resolve()),)
+@pytest.mark.parametrize("init", ["__init__.py", "sampling.py"])  # Forge's has no __init__.py
+def test_the_trainer_finds_the_webuis_checkout_of_k_diffusion(
+    host: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, init: str
+) -> None:
+    package = tmp_path / "repositories" / "k-diffusion" / "k_diffusion"
+    package.mkdir(parents=True)
+    (package / init).touch()
+    spec = PathFinder.find_spec("k_diffusion", [str(package.parent)])
+    assert spec is not None
+    monkeypatch.setitem(sys.modules, "k_diffusion", module_from_spec(spec))
+    assert host.trainer_place().paths == (str(package.parent.resolve()),)
 
 
 def test_files_go_where_the_webui_looks_for_them(host: Any) -> None:

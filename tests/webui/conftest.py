@@ -4,7 +4,9 @@
 ``$RANKOPT_WEBUI_PYTHON``, or ``venv/bin/python`` in it. A data folder of the test's own is used: nothing of the installation is changed.
 
 Forge refuses the pocket model, because it knows Stable Diffusion by its widths: ``RANKOPT_WEBUI_CHECKPOINT`` names a checkpoint to use
-in its place.
+in its place. A copy of Forge for tests alone can learn those widths: its ``huggingface_guess`` takes a subclass of ``SD15`` with
+``context_dim`` and ``model_channels`` 64 and a ``huggingface_repo`` of its own, a folder below ``backend/huggingface`` with the configs and
+the tokenizer of ``pocket export --diffusers``.
 """
 
 from __future__ import annotations

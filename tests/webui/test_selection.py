@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import urllib.error
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ GREEDY = {"policy": "greedy", "every": 2, "start": 0.1}
 HALVING = {"policy": "halving"}
 RESAMPLE = {"policy": "resample", "every": 2, "start": 0.1}
 STOCHASTIC = ["Euler a", "DPM++ 2M SDE"]
+# Forge's API fails without the first, and its second pass has a guidance of its own; the original passes over both
+FORGES_HIRES = {"hr_additional_modules": ["Use same choices"], "hr_cfg": 4.0}
 
 
 class Made:
@@ -167,7 +170,7 @@ def test_masks_are_kept(webui: Webui, values: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("upscaler", ["Latent", "Lanczos"])
 def test_the_second_pass_goes_on_from_the_chosen_image(webui: Webui, upscaler: str) -> None:
-    values = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": upscaler, "denoising_strength": 0.6}
+    values = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": upscaler, "denoising_strength": 0.6, **FORGES_HIRES}
     first = make(webui, {**HALVING, "at_once": 1}, **values)
     assert first.image.shape == (128, 128, 3)
     assert apart(make(webui, seed=first.seeds[0], **values).image, first.image) == 0
@@ -198,7 +201,12 @@ def test_how_it_was_chosen_is_shown_and_saved(webui: Webui) -> None:
 def test_the_webui_reads_its_own_parameters_back(webui: Webui) -> None:
     made = make(webui, GREEDY, sampler_name="DPM++ 2M SDE")
     body = {"infotext": made.texts[0], "save_images": False}
-    copy = Made(webui.call("POST", "sdapi/v1/txt2img", body))
+    try:
+        copy = Made(webui.call("POST", "sdapi/v1/txt2img", body))
+    except urllib.error.HTTPError:
+        with pytest.raises(urllib.error.HTTPError):  # Forge's API fails at any parameters
+            webui.call("POST", "sdapi/v1/txt2img", {**body, "infotext": make(webui).texts[0]})
+        pytest.skip("this webui's API reads no parameters")
     if copy.path is None:  # the API takes from parameters only fields that have a name in it
         pytest.skip("this webui's API reads no scripts' parameters")
     assert apart(copy.images[0], made.image) <= ROUNDING

@@ -71,6 +71,8 @@ def test_reload_ui_keeps_study_tab_and_pipeline(board: Board, webui: Webui) -> N
     board.settled()
     study, starts = board.study, webui.text().count("Startup time:")
     board.page.evaluate("gradioApp().getElementById('settings_restart_gradio').click()")
+    board.page.wait_for_timeout(500)
+    board.page.goto("about:blank")  # or it would load itself anew, at a moment of its own
     until = time.monotonic() + 60
     while webui.text().count("Startup time:") == starts:
         assert time.monotonic() < until

@@ -147,9 +147,9 @@ class WebuiHost(Host):
 
     def trainer_place(self) -> TrainerPlace:
         own = getattr(shared.cmd_opts, "rankopt_trainer_python", None)
-        # the webui has k-diffusion as a checkout, which only its own process finds
-        samplers = getattr(sys.modules.get("k_diffusion"), "__file__", None)
-        paths = (str(Path(samplers).resolve().parents[1]),) if samplers else ()
+        # the webui has k-diffusion as a checkout, and Forge as a folder of its own without __init__.py; only their processes find it
+        samplers = next(iter(getattr(sys.modules.get("k_diffusion"), "__path__", ())), None)
+        paths = (str(Path(samplers).resolve().parent),) if samplers else ()
         return TrainerPlace(own or sys.executable, str(shared.device), paths)
 
     def gallery_file(self, name: str) -> Path:

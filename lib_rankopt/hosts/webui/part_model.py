@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from lib_rankopt.errors import GenerationError
+from lib_rankopt.hosts.webui import moving
 
 if TYPE_CHECKING:
+    from lib_rankopt.hosts.webui.shared_noise import SharedNoise
     from lib_rankopt.selection.pool import Launch
 
 # What is the part's own; every other attribute is the denoiser's.
-_OWN = ("_sampler", "_denoiser", "_rows", "_calls", "_model", "_note", "last_noise_uncond")
+_OWN = ("_sampler", "_denoiser", "_rows", "_calls", "_model", "_note", "_shared", "last_noise_uncond")
 
 
 class PartModel:
@@ -29,11 +31,14 @@ class PartModel:
         sampler: the webui's, with the arguments of *one* image: all rows of a pool have the same prompt, picture and mask.
         launch: of the part.
         note: called with the rows that the model is asked about.
+        shared: what draws for the denoiser in Forge.
     """
 
-    def __init__(self, sampler: Any, launch: Launch, note: Callable[[Sequence[int]], None]) -> None:
+    def __init__(
+        self, sampler: Any, launch: Launch, note: Callable[[Sequence[int]], None], shared: SharedNoise | None = None
+    ) -> None:
         self._sampler, self._denoiser, self._rows = sampler, sampler.model_wrap_cfg, launch.rows
-        self._calls, self._note = 0, note
+        self._calls, self._note, self._shared = 0, note, shared
         self.last_noise_uncond: Tensor | None = None
         self._model = launch.model(self._ask, self._kept, self._predict)
 
@@ -52,21 +57,40 @@ class PartModel:
             self.last_noise_uncond = torch.zeros_like(x)
         self._denoiser.step = self._calls  # other parts have counted there, too
         self._calls += 1
-        return self._model(x, sigma, **named)
+        drawn = self._shared.drawn if self._shared is not None else 0
+        answer: Tensor = self._model(x, sigma, **named)
+        if self._shared is not None and self._shared.drawn == drawn and getattr(self._denoiser, "mask", None) is not None:
+            self._shared.randn_like(self._denoiser.init_latent)  # none of these rows was asked about, and they may go on later
+        return answer
 
     def _ask(self, rows: Sequence[int], x: Tensor, sigma: Tensor, **named: Any) -> Tensor:
         self._note(rows)
-        with _for_rows(self._sampler, named, len(rows)) as values:
+        places = [self._rows.index(row) for row in rows]
+        moving.bring_back(self._denoiser, x)
+        with _for_rows(self._sampler, named, len(rows)) as values, self._drawing_for(places):
             answer: Tensor = self._denoiser(x, sigma, **values)
         if self.last_noise_uncond is not None:
-            places = [self._rows.index(row) for row in rows]
             self.last_noise_uncond[places] = self._denoiser.last_noise_uncond.to(self.last_noise_uncond.dtype)
         return answer
+
+    @contextlib.contextmanager
+    def _drawing_for(self, places: Sequence[int]) -> Iterator[None]:
+        shared = self._shared
+        if shared is not None:
+            shared.asked = places
+        try:
+            yield
+        finally:
+            if shared is not None:
+                shared.asked = None
 
     def _kept(self) -> Sequence[Tensor]:
         return () if self.last_noise_uncond is None else (self.last_noise_uncond,)
 
     def _predict(self, x: Tensor, sigma: Tensor, answer: Tensor) -> Tensor:
+        if getattr(self._denoiser, "classic_ddim_eps_estimation", False):  # Forge's get_pred_x0 gives back the noise that it is given
+            kept = self._denoiser.inner_model.inner_model.alphas_cumprod[sigma.round().long()].view(-1, 1, 1, 1).to(x)
+            return (x - (1 - kept).sqrt() * answer) / kept.sqrt()
         found: Tensor = self._denoiser.get_pred_x0(x, answer, sigma)  # DDIM's answer is the noise
         return found
 

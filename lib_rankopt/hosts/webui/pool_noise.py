@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lib_rankopt.diffusion import kdiffusion
 from lib_rankopt.hosts.webui.noise import PresetFirstNoise
+from lib_rankopt.hosts.webui.shared_noise import SharedNoise
 
 
 class PoolNoise:
@@ -54,6 +55,10 @@ class PoolNoise:
         source.generators = [_copied(self._source.generators[row]) for row in rows]
         return sd_samplers_common.TorchHijack(SimpleNamespace(rng=source))
 
+    def shared(self, rows: Sequence[int], device: torch.device) -> SharedNoise:
+        """Stand in for ``torch`` where Forge draws from the one generator for all."""
+        return SharedNoise([_left_in_torch(self._given, self.seeds[row]) for row in rows], device)
+
     def tree(self, rows: Sequence[int], x: Tensor, sigmas: Tensor) -> Any:
         """Make the Brownian noise of these rows, one tree for each."""
         seeds = [self.seeds[row] for row in rows]
@@ -68,6 +73,13 @@ def _source(given: Any, seeds: Sequence[int]) -> Any:
     height, width = getattr(base, "seed_resize_from_h", 0), getattr(base, "seed_resize_from_w", 0)
     resized = {"seed_resize_from_h": height, "seed_resize_from_w": width} if height and width else {}
     return type(base)(base.shape, list(seeds), **resized)
+
+
+def _left_in_torch(given: Any, seed: int) -> int:
+    """Seed of torch's generator after a start noise: the image's own where that comes from elsewhere (*RNG: NV*)."""
+    torch.manual_seed(seed)
+    _source(given, (seed,)).next()
+    return torch.initial_seed()
 
 
 def _copied(generator: Any) -> Any:

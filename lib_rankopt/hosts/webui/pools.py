@@ -9,19 +9,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from modules import sd_models, sd_samplers_common, shared
+from modules import sd_samplers_common, shared
 from torch import Tensor
 
 from lib_rankopt.diffusion import kdiffusion
 from lib_rankopt.diffusion.memory import is_out_of_memory, release
 from lib_rankopt.errors import GenerationInterrupted
 from lib_rankopt.hosts.judging import Judging
+from lib_rankopt.hosts.webui import moving, shared_noise
 from lib_rankopt.hosts.webui.part_model import PartModel
 from lib_rankopt.hosts.webui.pool_noise import PoolNoise
 from lib_rankopt.selection.create import SamplerRun, policy_of
 from lib_rankopt.selection.pool import Launch, PoolRun
 
 if TYPE_CHECKING:
+    from lib_rankopt.hosts.webui.shared_noise import SharedNoise
     from lib_rankopt.selection.record import SelectionRecord
     from lib_rankopt.selection.settings import Selection
 
@@ -100,15 +102,12 @@ class SamplerHook:
         if self._noise is not None:
             self._noise.chosen(0)
         if getattr(shared.sd_model, "sd_checkpoint_info", None) != checkpoint:  # the refiner had come already
-            with sd_models.SkipWritingToConfig():
-                sd_models.reload_model_weights(info=checkpoint)
-            self._sampler.model_wrap_cfg.model_wrap = None
+            moving.load_again(self._p, checkpoint)
         return plain(own)
 
     @contextlib.contextmanager
     def _hooked(self, noise: PoolNoise) -> Iterator[None]:
-        sampler, sampling = self._sampler, _sampling()
-        function, before = sampler.func, sampling.torch
+        sampler, function, restore = self._sampler, self._sampler.func, _kept()
 
         @functools.wraps(function)  # the webui reads the signature
         def chosen(model: Any, x: Tensor, *rest: Any, **named: Any) -> Tensor:
@@ -120,7 +119,7 @@ class SamplerHook:
         finally:
             sampler.func = function
             del sampler.create_noise_sampler
-            sampling.torch = before
+            restore()
 
     def _remember(self, _x: Tensor, sigmas: Tensor, _p: Any) -> None:
         """Every part of the pool makes its own Brownian noise of these; never one tree for all rows, which no path could be found in."""
@@ -137,11 +136,12 @@ class SamplerHook:
 
         def part(pool: PoolRun, launch: Launch) -> Tensor:
             _sampling().torch = noise.inside(launch.rows)
+            shared = self._shared(noise, launch.rows, x.device)
             more = dict(named)
             if self._sigmas is not None:
                 more["noise_sampler"] = noise.tree(launch.rows, x, self._sigmas)
             more["callback"] = functools.partial(_step, pool, launch, named["callback"])
-            return function(PartModel(self._sampler, launch, self._note), x[list(launch.rows)], *rest, **more)
+            return function(PartModel(self._sampler, launch, self._note, shared), x[list(launch.rows)], *rest, **more)
 
         try:
             # with a refiner there are no parts: it would come for the second one before its time, with the whole model
@@ -163,7 +163,7 @@ class SamplerHook:
         """The latent that was chosen, or ``None`` when memory ran out and smaller parts may do."""
         policy, placement = policy_of(self._chooser.selection, run, self._seeds)
         with self._chooser.judge(run.steps) as judging:
-            pool = PoolRun(policy, judging, placement, _other_part)
+            pool = PoolRun(policy, judging, placement, _kept)
             try:
                 _, latent = pool.sample(functools.partial(part, pool), at_once)
             except (RuntimeError, MemoryError) as error:
@@ -184,6 +184,14 @@ class SamplerHook:
     def _refines(self) -> bool:
         return getattr(self._p, "refiner_checkpoint_info", None) is not None
 
+    @staticmethod
+    def _shared(noise: PoolNoise, rows: Sequence[int], device: torch.device) -> SharedNoise | None:
+        modules = shared_noise.drawing()
+        found = noise.shared(rows, device) if modules else None
+        for module in modules:
+            module.torch = found
+        return found
+
     def _note(self, rows: Sequence[int]) -> None:
         self._asked = rows[0]
 
@@ -199,13 +207,13 @@ def _step(pool: PoolRun, launch: Launch, told: Callable[[dict[str, Any]], None],
     told({**values, ROW: next((place for place, row in enumerate(launch.rows) if row in pool.rows), None)})
 
 
-def _other_part() -> Callable[[], None]:
-    """Another part of the pool goes on; returns what brings back the noise of this one."""
-    sampling = _sampling()
-    mine = sampling.torch
+def _kept() -> Callable[[], None]:
+    """Return what brings back the noise as it is drawn now: another part of the pool goes on, or the pool begins."""
+    mine = [(module, module.torch) for module in (_sampling(), *shared_noise.drawing())]
 
     def back() -> None:
-        sampling.torch = mine
+        for module, torch_of_it in mine:
+            module.torch = torch_of_it
 
     return back
 
