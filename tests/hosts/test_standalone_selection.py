@@ -328,9 +328,9 @@ def test_others_go_before_while_a_person_thinks(person: Any, chosen: Any, host: 
     assert differ(chosen("human", pool=2, scorer=""), made[0])
 
 
-def test_a_person_can_stop(host: StandaloneHost, request_of: RequestOf) -> None:
+def test_a_person_can_stop(person: Any, host: StandaloneHost, request_of: RequestOf) -> None:
     cancel = threading.Event()
-    threading.Timer(1.0, cancel.set).start()
+    person(lambda view: cancel.set())  # once there is a choice, and without one
     begun = time.monotonic()
     with pytest.raises(GenerationInterrupted, match="choice"):
         list(host.generate(request_of(steps=8, sampler="Euler a", selection=Selection("human", scorer="")), None, cancel))
