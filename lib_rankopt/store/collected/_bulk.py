@@ -192,8 +192,8 @@ def analyze(connection: Connection, collection: int, added: int) -> None:
     ours = func.sum(case((schema.tallies.c.collection == collection, value), else_=0))
     query = select(ours, func.sum(value)).where(or_(names == "images", names.like("kind:%")))
     after, every = (int(n or 0) for n in connection.execute(query).one())
-    step = max(_ANALYZED, every // _SMALL)
-    if (after // step).bit_length() > ((after - added) // step).bit_length():
+    doubled = (after // _ANALYZED).bit_length() > ((after - added) // _ANALYZED).bit_length()
+    if doubled and after * _SMALL >= every:
         for table in (schema.prompts, _images, schema.collected_feedback, schema.ranked_images, schema.unrated_images):
             connection.execute(text(f"ANALYZE {table.name}"))
 

@@ -6,12 +6,15 @@ import multiprocessing
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from lib_rankopt.store import Store, open_store
-from lib_rankopt.store.collected import _search
+from lib_rankopt.store.collected import _bulk, _search
 from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft, ImageQuery
 from tests.store.collected import model
 from tests.store.collected.conformance import CollectionConformance, filled, image, label
@@ -32,6 +35,19 @@ def _rate(folder: Path, url: str | None, collection: int, name: str, count: int)
         if at % 10 == 9:
             store.collected.append(collection, FeedbackDraft("retraction", token=f"{name} back {at}", retracts=said.number, rater=name))
     store.close()
+
+
+@contextmanager
+def heard(store: Store, word: str, found: list[str]) -> Iterator[None]:
+    """Note statements that begin with a word."""
+
+    def hear(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        found.extend([statement] if statement.startswith(word) else [])
+
+    engine = store.collected._db._engine  # type: ignore[attr-defined]
+    event.listen(engine, "before_cursor_execute", hear)
+    yield
+    event.remove(engine, "before_cursor_execute", hear)
 
 
 def _take_in(folder: Path, url: str | None, collection: int, start: int, end: int, batch: int) -> None:
@@ -113,6 +129,27 @@ def test_what_was_found_is_forgotten_in_turn() -> None:
     for at in range(200):
         found.put(f"{at}", at, [at])
     assert (found.get("0"), found.get("199")) == ((0, ()), (199, (199,)))
+
+
+def test_statistics_are_renewed_when_a_collection_doubles_and_is_not_small_beside_others(
+    store: Store, url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if url is None:
+        pytest.skip("SQLite is not asked for statistics")
+    monkeypatch.setattr(_bulk, "_ANALYZED", 10)
+    renewed: list[str] = []
+    with heard(store, "ANALYZE", renewed):
+        large = store.collected.create(Collection("large")).number
+        for at in range(0, 640, 5):
+            store.collected.add(large, [ImageDraft(f"{n}") for n in range(at, at + 5)])
+        assert renewed.count("ANALYZE collected_images") == 7  # at 10, 20, 40 … 640
+        renewed.clear()
+        small = store.collected.create(Collection("small")).number
+        for at in range(0, 40, 5):
+            store.collected.add(small, [ImageDraft(f"{n}") for n in range(at, at + 5)])
+        assert renewed == []
+        store.collected.add(small, [ImageDraft(f"{n}") for n in range(40, 90)])  # 90 of 730
+    assert renewed.count("ANALYZE collected_images") == 1
 
 
 def test_numbers_are_seen_in_the_order_in_which_they_were_given(store: Store) -> None:
