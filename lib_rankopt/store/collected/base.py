@@ -91,7 +91,7 @@ class CollectionStore(ABC):
         """Return hidden collections, oldest first, under their old names; whoever finds one that was left may go on."""
 
     @abstractmethod
-    def delete_some(self, number: int, most: int = 10_000) -> Deleted:
+    def delete_some(self, number: int, most: int = 2000) -> Deleted:
         """Delete up to ``most`` rows of a hidden collection; none are left where it returns 0, and then the collection is gone as well."""
 
     # -- intake

@@ -88,7 +88,7 @@ class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
         with self._db.read() as connection:
             return _delete.hidden(connection)
 
-    def delete_some(self, number: int, most: int = 10_000) -> Deleted:
+    def delete_some(self, number: int, most: int = 2000) -> Deleted:
         with self._db.write() as connection:
             return _delete.some_of(connection, bounded(number), max(most, 1))
 
