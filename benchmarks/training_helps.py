@@ -1,12 +1,14 @@
 """Does training help? A hidden taste ranks images; LoRAs of every objective against the base, on prompts that were never rated.
 
-    python -m benchmarks.training_helps [--trait style|size] [--objectives sft,dpo,kto] [--at 200,400] [--learning-rates 1e-4,3e-4]
+    python -m benchmarks.training_helps [--trait style|size] [--objectives sft,dpo,kto] [--at 200,400] [--learning-rates 1e-4]
+                                        [--seeds 4]
 
 A simulated rater has a taste that no prompt names: one style ("3d"), or how much of the picture the thing fills ("size", a composition
 trait that is in no caption). It ranks 200 images of 40 things, and the likes and dislikes follow. Judged on 32 things that were never
 rated, same seeds with and without the LoRA: the trait (style by the ground-truth judge, size by counting pixels), as win rate over the
 base with a 95 % interval over prompts; and whether thing and background still are what was asked, by the judge's other heads. `sft` is the
-control. No judge takes part in training. Defaults are chosen on other things than those that are reported (`--things tune`).
+control: where it is among the objectives it comes first, and by how much the others win more often is printed with an interval of its
+own. No judge takes part in training. Defaults are chosen on other things than those that are reported (`--things tune`).
 Also prints images a second of a bare forward and backward at the loop's batch size, and the peak.
 """
 
@@ -40,7 +42,7 @@ from lib_rankopt.training.folder import RunFolder
 from lib_rankopt.training.network import LoraNetwork
 from lib_rankopt.training.run import Run
 
-RATED, SEEDS = 40, 4
+RATED = 40
 THINGS = {"report": CONCEPTS[-32:], "tune": CONCEPTS[RATED:-32]}
 
 
@@ -102,13 +104,15 @@ def rated(model: StableDiffusion, folder: Path, trait: Trait) -> Feedback:
     return Feedback(tuple(rankings), tuple(labels))
 
 
-def judged(model: StableDiffusion, trait: Trait, things: tuple[str, ...], negative: str = "") -> tuple[torch.Tensor, torch.Tensor]:
+def judged(
+    model: StableDiffusion, trait: Trait, things: tuple[str, ...], seeds: int, negative: str = ""
+) -> tuple[torch.Tensor, torch.Tensor]:
     """How much of the trait, and whether thing and background are right: ``[prompts, seeds]`` each."""
     judge = load_judges()
     amount, right = [], []
     for number, thing in enumerate(things):
         ground = BACKGROUNDS[number % len(BACKGROUNDS)]
-        pictures = images(model, caption(thing, None, ground), [90_000 + 10 * number + i for i in range(SEEDS)], negative)
+        pictures = images(model, caption(thing, None, ground), [90_000 + 10 * number + i for i in range(seeds)], negative)
         amount.append(trait.of(pictures))
         right.append(torch.tensor([c == thing and b == ground for c, _, b in judge(pictures).names()]).float())
     return torch.stack(amount), torch.stack(right)
@@ -145,6 +149,7 @@ def main() -> None:
     parser.add_argument("--objectives", default=",".join(objectives.names()))
     parser.add_argument("--at", default="200", help="updates after which the LoRA is judged, comma-separated")
     parser.add_argument("--learning-rates", default="0", help="comma-separated; 0 takes the objective's own")
+    parser.add_argument("--seeds", type=int, default=4, help="images of each thing")
     parser.add_argument("--things", choices=THINGS, default="report")
     arguments = parser.parse_args()
     at = [int(text) for text in arguments.at.split(",")]
@@ -153,9 +158,11 @@ def main() -> None:
         folder = Path(name)
         base = loading.load(checkpoint_path())
         feedback = rated(base, folder, trait)
-        before, before_right = judged(base, trait, things)
+        before, before_right = judged(base, trait, things, arguments.seeds)
         print(f"base: {arguments.trait} {before.mean():.3f}, thing and background {before_right.mean():.1%}", flush=True)
-        for objective, rate in itertools.product(arguments.objectives.split(","), map(float, arguments.learning_rates.split(","))):
+        order = sorted(arguments.objectives.split(","), key=lambda one: one != "sft")
+        control: dict[tuple[float, int], torch.Tensor] = {}
+        for objective, rate in itertools.product(order, map(float, arguments.learning_rates.split(","))):
             config = TrainingConfig(
                 objective=objective,
                 steps=max(at),
@@ -172,11 +179,15 @@ def main() -> None:
                 step = int(path.stem.rsplit("-", 1)[1])
                 if step not in at:
                     continue
-                amount, right = judged(with_lora(path), trait, things, objectives.create(objective).negative_text)
+                amount, right = judged(with_lora(path), trait, things, arguments.seeds, objectives.create(objective).negative_text)
                 wins = ((amount > before).float() + 0.5 * (amount == before).float()).mean(1)
                 estimate = mean_interval(wins.tolist())
+                more = mean_interval((wins - control.setdefault((rate, step), wins)).tolist()) if "sft" in order else None
+                than = ""
+                if more is not None and objective != "sft":
+                    than = f", {100 * more.mean:+.1f} points to sft ({100 * more.low:+.1f} to {100 * more.high:+.1f})"
                 print(
-                    f"{objective:6} rate {rate:g} step {step}: wins {estimate.mean:.1%} ({estimate.low:.1%} to {estimate.high:.1%}), "
+                    f"{objective:6} rate {rate:g} step {step}: wins {estimate.mean:.1%} ({estimate.low:.1%} to {estimate.high:.1%}){than}, "
                     f"{arguments.trait} {amount.mean():.3f}, thing and background {right.mean():.1%} "
                     f"({right.mean() - before_right.mean():+.1%}); {seconds:.0f} s for {max(at)} updates",
                     flush=True,
