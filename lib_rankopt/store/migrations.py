@@ -191,13 +191,15 @@ def migrate(connection: Connection, target: int = NEWEST) -> None:
         )
     if found >= target:
         return
+    if found:
+        log.info("migrating the database from schema version %d to %d; with millions of answers this takes minutes", found, target)
     for version in range(found + 1, target + 1):
         _run(connection, _STEPS[version - 1])
     if found == 0:
         connection.execute(text("INSERT INTO schema_version (version) VALUES (:v)"), {"v": target})
     else:
         connection.execute(text("UPDATE schema_version SET version = :v"), {"v": target})
-        log.info("migrated the database from schema version %d to %d", found, target)
+        log.info("migrated the database")
 
 
 def current_version(connection: Connection) -> int:
