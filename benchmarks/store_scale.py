@@ -25,148 +25,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks._made_data import BATCH, RARE_RATER, Made, made
 from benchmarks._memory import peak_mib
+from benchmarks._rates import Rate, Taken, line, percentiles
 from lib_rankopt.store import Store, open_store
 from lib_rankopt.store.collected import derive
 from lib_rankopt.store.collected.records import Collection, FeedbackDraft, ImageDraft, ImageQuery
 
-BATCH = 5000
 GOALS = {"page": 50.0, "next": 100.0, "stats": 1000.0}
-ROWS_PER_SECOND = 20_000.0
-WORDS = 20_000
-RATERS = ("anna", "ben", "carl", "dora", "emil", "fritz", "gerda", "hans", "ida")
 _NAME = "made"
-RARE_RATER = "visitor"
-_ABC = "abcdefghijklmnoprstuvw"
-
-
-@dataclass(frozen=True)
-class Made:
-    """Made data of one size; the same for the same numbers."""
-
-    images: int
-    feedback: int
-    prompts: int
-    order: str
-    words: tuple[str, ...]
-
-    def prompt(self, number: int) -> str:
-        """Twelve words, few of them frequent, and a number."""
-        pick = random.Random(number)
-        # a word's place by a power of a uniform number: much like the words of a language
-        chosen = (self.words[int(WORDS * pick.random() ** 3)] for _ in range(12))
-        return f"{' '.join(chosen)}, no {number}"
-
-    def image(self, at: int) -> ImageDraft:
-        """Image number ``at``."""
-        prompt = self.prompt(at * self.prompts // self.images)
-        model = "model-rare" if at % 10_000 == 77 else f"model-{at % 5}"
-        return ImageDraft(f"images/{at:08d}.png", prompt, f"images/{at:08d}.png", width=512, height=512, model=model)
-
-    def answer(self, at: int, pick: random.Random) -> FeedbackDraft:
-        """Answer number ``at``: of ten, five labels, four pairs and a ranking of four; one image of a hundred is never spoken of."""
-        here = self.images if self.order == "random" else max(8, min(self.images, (at // BATCH + 1) * BATCH * self.images // self.feedback))
-        first = 0 if self.order == "random" else max(0, here - max(8, 2 * BATCH * self.images // self.feedback))
-        kind = at % 10
-        count = 4 if kind == 9 else 2 if kind > 4 else 1
-        keys: list[str] = []
-        while len(keys) < count:
-            image = pick.randrange(first, here)
-            key = f"images/{image - (image % 100 == 99):08d}.png"
-            if key not in keys:
-                keys.append(key)
-        rater = RARE_RATER if at % 50_000 == 49_999 else RATERS[at % len(RATERS)]
-        if count == 1:
-            return FeedbackDraft("like" if kind < 3 else "dislike", (keys[0],), ((0,),), f"answer {at}", rater=rater)
-        if count == 2:
-            tiers = ((0, 1),) if kind == 8 and at % 100 == 8 else ((at % 2,), (1 - at % 2,))
-            return FeedbackDraft("pair", tuple(keys), tiers, f"answer {at}", rater=rater)
-        return FeedbackDraft("ranking", tuple(keys), ((1,), (0, 2), (3,)), f"answer {at}", rater=rater)
-
-    def batches(self) -> Iterator[tuple[list[ImageDraft], list[FeedbackDraft]]]:
-        """Images and the answers about them, in the order of a data set (or first all images)."""
-        pick = random.Random(7)
-        rounds = -(-max(self.images, self.feedback) // BATCH)
-        made = said = 0
-        if self.order == "random":
-            for start in range(0, self.images, BATCH):
-                yield [self.image(at) for at in range(start, min(self.images, start + BATCH))], []
-            made = self.images
-        for at in range(1, rounds + 1):
-            images, answers = self.images * at // rounds, self.feedback * at // rounds
-            new = [self.image(n) for n in range(made, images)]
-            made = max(made, images)
-            yield new, [self.answer(n, pick) for n in range(said, answers)]
-            said = answers
-
-
-def made(images: int, feedback: int, prompts: int, order: str) -> Made:
-    """Made data; its words are always the same."""
-    pick = random.Random(1)
-    words = tuple("".join(pick.choice(_ABC) for _ in range(pick.randint(3, 9))) for _ in range(WORDS))
-    return Made(images, feedback, prompts or max(1, images // 5), order, words)
-
-
-@dataclass(frozen=True)
-class Taken:
-    """Milliseconds of one kind of call; the processor's of this process, which other work on the machine changes little."""
-
-    median: float
-    slow: float
-    processor: float
-
-
-def percentiles(call: Callable[[int], object], times: int) -> Taken:
-    """Time a call so many times."""
-    wall, processor = [], []
-    for at in range(times):
-        begin, busy = time.perf_counter(), time.process_time()
-        call(at)
-        wall.append(1000 * (time.perf_counter() - begin))
-        processor.append(1000 * (time.process_time() - busy))
-    wall.sort()
-    return Taken(statistics.median(wall), wall[min(len(wall) - 1, int(0.95 * len(wall)))], statistics.median(processor))
-
-
-def line(name: str, taken: Taken, base: Taken, goal: float | None = None) -> None:
-    """Print one figure in milliseconds."""
-    verdict = "" if goal is None else f"   goal {goal:5.0f} ms: {'met' if taken.slow <= goal else 'MISSED'}"
-    times = f"{taken.median:9.2f} ms   95 % {taken.slow:9.2f} ms   processor {taken.processor:8.2f} ms"
-    print(f"{name:<64}{times}   {taken.median / base.median:7.1f} x{verdict}", flush=True)
-
-
-@dataclass
-class Rate:
-    """Rows a second, by the clock and by the processor's time of this process."""
-
-    rows: int = 0
-    wall: float = 0.0
-    processor: float = 0.0
-
-    def take(self, call: Callable[[], object], rows: int) -> None:
-        """Time the intake of so many rows."""
-        begin, busy = time.perf_counter(), time.process_time()
-        call()
-        self.wall += time.perf_counter() - begin
-        self.processor += time.process_time() - busy
-        self.rows += rows
-
-    def say(self, name: str, bare: Rate | None = None) -> None:
-        """Print one figure."""
-        by_clock, by_processor = self.rows / self.wall, self.rows / max(self.processor, 1e-9)
-        told = f"{name:<64}{by_clock:9,.0f} rows/s   {by_processor:9,.0f} a second of processor"
-        if bare is not None:
-            verdict = "met" if by_clock >= ROWS_PER_SECOND else "MISSED"
-            told += f"   {by_clock / (bare.rows / bare.wall):5.2f} x bare table   goal {ROWS_PER_SECOND:,.0f}: {verdict}"
-        print(told, flush=True)
 
 
 # -- intake
@@ -313,7 +187,7 @@ def queries(store: Store, collection: int, data: Made) -> dict[str, ImageQuery]:
         "all collections": ImageQuery(),
         "frequent word": ImageQuery(**of, prompt=data.words[0]),
         "rare words": ImageQuery(**of, prompt=rare),
-        "part of a word": ImageQuery(**of, prompt=data.words[WORDS - 1][1:]),
+        "part of a word": ImageQuery(**of, prompt=data.words[-1][1:]),
         "text that no prompt has": ImageQuery(**of, prompt="zzzz yyyy"),
         "two letters": ImageQuery(**of, prompt=data.words[3][:2]),
         "one prompt": ImageQuery(**of, prompt_number=_prompt_number(store, first.number)),
