@@ -115,7 +115,7 @@ class FeedbackPart:
                 listed = select(_ranked.c.feedback).where(_ranked.c.image.in_(some))
                 for which in (by_image, (own, _feedback.c.other.in_(some)), (_feedback.c.number.in_(listed),)):
                     query = _with_texts().where(*which, _rated.stands(), _feedback.c.kind != "retraction")
-                    for row in connection.execute(query):
+                    for row in connection.execute(query).all():
                         if row.number not in found:  # of a pair or ranking, several images may be asked for
                             found[row.number] = _rows.feedback_of(row)
         return [found[number] for number in sorted(found)]
