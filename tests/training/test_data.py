@@ -183,6 +183,14 @@ def test_studies_give_what_stands(tmp_path: Path) -> None:
     assert [(one.image.sha256, one.liked) for one in found.labels] == [(shas[1], True)]
 
 
+@pytest.mark.parametrize(("objective", "each", "said"), [("dpo", 12, True), ("lpo", 12, True), ("dpo", 9, False), ("kto", 12, False)])
+def test_labels_that_comparisons_leave_unused_are_told_of(objective: str, each: int, said: bool) -> None:
+    labels = tuple(LabelledImage("p", image(n), n % 2 == 0) for n in range(2 * each))
+    concluded = tuple(LabelledImage("p", image(100 + n), n % 2 == 0, weight=0.5, said=False) for n in range(40))
+    found = split(Feedback((ranked("p", 1, 2), ranked("q", 3, 4)), (*labels, *concluded)), objectives.create(objective), 0.0, 0)
+    assert any(f"{each} likes and {each} dislikes go unused: kto" in sentence for sentence in found.summary) == said
+
+
 def test_what_was_concluded_weighs_less_and_gives_way_to_what_was_said() -> None:
     a, b, c, d = map(image, range(4))
     feedback = Feedback(

@@ -11,6 +11,8 @@ from lib_rankopt.errors import InvalidInputError
 from lib_rankopt.training.data.records import Example, Feedback, LabelledImage, RankedImages, Split
 from lib_rankopt.training.objectives.base import Objective
 
+_MANY_LABELS = 10  # likes, and dislikes, from which on it is worth a word that they are not used
+
 
 def split(feedback: Feedback, objective: Objective, held_out: float, seed: int, base: str | None = None) -> Split:
     """Make an objective's items, and keep back a share of the prompts.
@@ -46,7 +48,8 @@ def split(feedback: Feedback, objective: Objective, held_out: float, seed: int, 
     }
     held = [item for item in items if item.prompt in kept]
     held_pairs = [pair for pair in pairs if pair.prompt in kept]
-    return Split(tuple(training), tuple(held), tuple(held_pairs), (*_words(counts, objective), *feedback.problems), counts)
+    words = (*_words(counts, objective), *_unused(feedback, objective), *feedback.problems)
+    return Split(tuple(training), tuple(held), tuple(held_pairs), words, counts)
 
 
 def _experts(feedback: Feedback) -> list[Example]:
@@ -137,6 +140,17 @@ def _nothing(feedback: Feedback, objective: Objective) -> str:
         return f"There is no feedback in these data: rank, like or dislike some images first.{problems}"
     usable = "sft, csft, kto or hinge" if feedback.labels else "dpo"
     return f"These data have nothing that {objective.name} learns from ({objective.kind}); take {usable}.{problems}"
+
+
+def _unused(feedback: Feedback, objective: Objective) -> list[str]:
+    """What is said of likes and dislikes where the objective takes comparisons alone; ``benchmarks.training_helps`` has the figures."""
+    said = Counter(one.liked for one in feedback.labels if one.said)
+    if objective.kind not in ("pairs", "lists") or min(said[True], said[False]) < _MANY_LABELS:
+        return []
+    return [
+        f"{said[True]} likes and {said[False]} dislikes go unused: kto learns from them as well as from rankings, "
+        "and won most often in our comparison."
+    ]
 
 
 def _words(counts: dict[str, int], objective: Objective) -> list[str]:
