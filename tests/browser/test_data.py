@@ -98,6 +98,9 @@ def test_the_gallery_by_keyboard(home: Any, images: list[int], store: Collection
     until(home, "count => document.querySelectorAll('.ro-cell').length === count", COUNT)
     assert numbers(home) == images
     home.wait_text("130 images, and no more")
+    for stays in (".ro-data-tools", ".ro-data-aside"):
+        top = page.evaluate("name => document.querySelector(name).getBoundingClientRect().top", stays)
+        assert 0 <= top < 100, f"{stays} stays in view while the gallery scrolls"
     page.evaluate("scrollTo(0, 0)")
 
     home.press("ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight", "l")
