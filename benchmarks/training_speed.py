@@ -252,6 +252,7 @@ def alone(setting: Setting, way: str, steps: int) -> Alone:
     before = resident_mib()
     step = WAYS[way](setting)
     step()
+    _wait(setting)
     begun = time.perf_counter()
     for _ in range(steps):
         step()
@@ -324,7 +325,10 @@ def main() -> None:
         found = alone(setting, given.alone, given.steps)
         print(found.peak, found.seconds)
         return
-    ways = [way for way in WAYS if way in {"ours", *given.ways.split(",")}]
+    wanted = {"ours", *given.ways.split(",")}
+    if unknown := wanted - set(WAYS):
+        parser.error(f"there is no way {', '.join(sorted(unknown))}; there are {', '.join(WAYS)}")
+    ways = [way for way in WAYS if way in wanted]
     turns = [each_alone(sys.argv[1:], ways) for _ in range(given.turns if given.apart else 1)]
     memory = {way: statistics.median(turn[way].peak for turn in turns) for way in ways}
     apart = {way: [turn[way].seconds for turn in turns] for way in ways}

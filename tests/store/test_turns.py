@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,28 +13,27 @@ from lib_rankopt.store.collected.records import Collection
 from lib_rankopt.store.turns import Turns
 
 
-def test_turns_come_in_the_order_of_asking() -> None:
-    turns, order, inside = Turns(), [], threading.Event()
-    go_on = threading.Event()
+def queued(turns: Turns, works: Sequence[Callable[[], object]]) -> list[threading.Thread]:
+    """Start threads one after the other, each when the one before stands in the queue; somebody has the turn meanwhile."""
+    threads = []
+    for place, work in enumerate(works, 2):
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+        end = time.monotonic() + 20
+        while len(turns._waiting) < place and time.monotonic() < end:
+            time.sleep(0.001)
+    return threads
 
-    def first() -> None:
-        with turns.turn():
-            inside.set()
-            go_on.wait(20)
+
+def test_turns_come_in_the_order_of_asking() -> None:
+    turns, order = Turns(), []
 
     def later(number: int) -> None:
         with turns.turn():
             order.append(number)
 
-    threads = [threading.Thread(target=first)]
-    threads[0].start()
-    inside.wait(20)
-    for number in range(5):
-        threads.append(threading.Thread(target=later, args=(number,)))
-        threads[-1].start()
-        while len(turns._waiting) < number + 2:  # until it stands in the queue
-            pass
-    go_on.set()
+    with turns.turn():
+        threads = queued(turns, [partial(later, number) for number in range(5)])
     for thread in threads:
         thread.join(20)
     assert order == [0, 1, 2, 3, 4]
@@ -47,28 +49,12 @@ def test_a_turn_ends_with_an_error_and_is_not_taken_twice() -> None:
         pass
 
 
-def test_beside_a_writer_that_never_rests_others_get_their_turn(tmp_path: Path) -> None:
-    """Each waits for one transaction at most, not for luck."""
+def test_threads_write_in_the_order_in_which_they_came(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    collection = store.collected.create(Collection("a")).number
-    done, written = threading.Event(), [0]
-
-    def restless() -> None:
-        while not done.is_set():
-            store.collected.change(collection, position=written[0])
-            written[0] += 1
-
-    writer = threading.Thread(target=restless)
-    writer.start()
-    try:
-        while not written[0]:
-            pass
-        for number in range(10):
-            before = written[0]
-            store.collected.create(Collection(f"b{number}"))
-            # the one under way, the next one that had asked before, and what is counted while this thread is not running
-            assert written[0] - before <= 4
-    finally:
-        done.set()
-        writer.join(20)
-        store.close()
+    database = store.collected._db  # type: ignore[attr-defined]
+    with database.write():
+        threads = queued(database._turns, [partial(store.collected.create, Collection(name)) for name in "dacbe"])
+    for thread in threads:
+        thread.join(20)
+    assert [one.name for one in reversed(store.collected.collections())] == list("dacbe")
+    store.close()

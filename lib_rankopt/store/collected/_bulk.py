@@ -189,8 +189,8 @@ def analyze(connection: Connection, collection: int, added: int) -> None:
     if not added:
         return
     names, value = schema.tallies.c.name, schema.tallies.c.value
-    ours = func.sum(case((schema.tallies.c.collection == collection, value), else_=0))
-    query = select(ours, func.sum(value)).where(or_(names == "images", names.like("kind:%")))
+    own = func.sum(case((schema.tallies.c.collection == collection, value), else_=0))
+    query = select(own, func.sum(value)).where(or_(names == "images", names.like("kind:%")))
     after, every = (int(n or 0) for n in connection.execute(query).one())
     doubled = (after // _ANALYZED).bit_length() > ((after - added) // _ANALYZED).bit_length()
     if doubled and after * _SMALL >= every:

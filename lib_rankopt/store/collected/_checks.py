@@ -73,6 +73,8 @@ def check_facts(facts: FileFacts) -> None:
 def _check_file(of: ImageDraft | FileFacts) -> None:
     if of.path is not None:
         _check_path("path", of.path)
+    if of.held and of.file_sha256 is None:
+        raise InvalidInputError(f"A file that the data folder holds is known by its hash; {of.path!r:.200} has none.")
     if not (0 <= of.width < _PIXELS and 0 <= of.height < _PIXELS and -1 <= of.size < _INTEGERS and math.isfinite(of.modified)):
         raise InvalidInputError(f"An image of {of.width} × {of.height} pixels, {of.size} bytes, changed at {of.modified}, cannot be.")
     if of.state not in _STATES:

@@ -5,6 +5,7 @@ First it is hidden, for good; then what is left of it goes. A process that is ki
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, update
@@ -24,16 +25,15 @@ _collections, _images, _feedback = schema.collections, schema.collected_images, 
 def hide(connection: Connection, collection: Collection) -> None:
     """Take a collection out of all lists and counts, and let go of its name."""
     values = {"kind": _bulk.HIDDEN, "name": f"{collection.name[:150]} ({_bulk.HIDDEN} {collection.number})"}
-    values["settings"] = _rows.settings_json({"name": collection.name})
+    values["settings"] = _rows.settings_json({"name": collection.name, "kind": collection.kind})
     connection.execute(update(_collections).where(_collections.c.number == collection.number).values(**values))
     _forget_counts(connection, collection.number)
 
 
 def hidden(connection: Connection) -> list[Collection]:
-    """Return what is being deleted, oldest first, under its old name."""
+    """Return what is being deleted, oldest first, as it was but for its settings."""
     rows = connection.execute(select(_collections).where(~_bulk.visible()).order_by(_collections.c.number))
-    found = map(_rows.collection_of, rows)
-    return [Collection(one.settings["name"], one.kind, one.format, one.root, number=one.number) for one in found]
+    return [replace(one, **one.settings, settings={}) for one in map(_rows.collection_of, rows)]
 
 
 def some_of(connection: Connection, number: int, most: int) -> Deleted:
@@ -67,17 +67,12 @@ def _forget_counts(connection: Connection, number: int) -> None:
 def _held_only_by(connection: Connection, number: int, images: Sequence[int]) -> set[str]:
     """Paths of held files of some images that no row of another collection refers to."""
     held = (_images.c.held == 1, _images.c.path.is_not(None))
-    hashes: dict[str, str | None] = {}
+    paths: dict[str, str] = {}
     for some in _bulk.pieces(images):
         query = select(_images.c.path, _images.c.file_sha256).where(_bulk.among(connection, _images.c.number, some), *held)
-        hashes.update((str(path), name) for path, name in connection.execute(query))
-    if not hashes:
-        return set()
-    others = select(_images.c.path).where(_images.c.collection != number, *held)
-    # whoever keeps a file knows its hash, which finds it fast; rows without are gone through
-    found = set(hashes) - set(connection.execute(others.where(_images.c.file_sha256.is_(None))).scalars())
-    bare = [path for path, name in hashes.items() if not name]
-    for column, values in ((_images.c.file_sha256, filter(None, hashes.values())), (_images.c.path, bare)):
-        for wanted in _bulk.pieces(values):
-            found.difference_update(connection.execute(others.where(column.in_(wanted))).scalars())
+        paths.update((str(path), str(name)) for path, name in connection.execute(query))
+    found = set(paths)
+    for names in _bulk.pieces(set(paths.values())):
+        others = select(_images.c.path).where(_images.c.file_sha256.in_(names), _images.c.collection != number, *held)
+        found.difference_update(connection.execute(others).scalars())
     return found

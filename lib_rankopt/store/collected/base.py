@@ -78,9 +78,10 @@ class CollectionStore(ABC):
 
     @abstractmethod
     def begin_deletion(self, number: int) -> Collection:
-        """Hide a collection for good, and return it: nobody finds or changes it any more, and its name is free.
+        """Hide a collection for good, and return it: it is in no list, page or count, takes in nothing any more, and its name is free.
 
-        Its rows go with :meth:`delete_some`, piece by piece, so that other writers come in between.
+        Its rows go with :meth:`delete_some`, piece by piece, so that other writers come in between. Until then an image is still found by
+        its number or hash.
 
         Raises:
             NotFoundError: there is no such collection.
@@ -88,7 +89,7 @@ class CollectionStore(ABC):
 
     @abstractmethod
     def deletions(self) -> list[Collection]:
-        """Return hidden collections, oldest first, under their old names; whoever finds one that was left may go on."""
+        """Return hidden collections, oldest first, as they were but for their settings; whoever finds one that was left may go on."""
 
     @abstractmethod
     def delete_some(self, number: int, most: int = 2000) -> Deleted:

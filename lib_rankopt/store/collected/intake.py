@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,18 +61,25 @@ def take_in(
     total = fmt.size(path)
     collection, after = _begin(store, collection, fmt, path)
     tally = _Tally(held, path, after, total)
+    added = Added()
     # a database's work and the reading of the next rows take about as long, and go on beside each other
     with ThreadPoolExecutor(1, thread_name_prefix="rankopt-intake") as keeper:
-        kept: Future[IntakeReport] | None = None
-        for row in fmt.rows(path, after):
-            tally.take(row)
-            if tally.waiting >= batch or tally.bytes >= _BATCH_BYTES:
-                if kept is not None:
-                    yield kept.result()
-                kept = keeper.submit(tally.hand_over(), store, collection)
-        if kept is not None:
-            yield kept.result()
-        yield tally.hand_over()(store, collection)
+        before: tuple[_Batch, Future[Added]] | None = None
+        for following in chain(_batches(tally, fmt.rows(path, after), batch), (None,)):
+            if before is not None:
+                added += before[1].result()
+                yield replace(before[0].report, added=added)
+            if following is not None:
+                before = following, keeper.submit(following.keep, store, collection)
+
+
+def _batches(tally: _Tally, rows: Iterable[Row], most: int) -> Iterator[_Batch]:
+    """Cut rows into batches; the last one may be empty, and is there to keep how far the reading is."""
+    for row in rows:
+        tally.take(row)
+        if tally.waiting >= most or tally.bytes >= _BATCH_BYTES:
+            yield tally.hand_over()
+    yield tally.hand_over()
 
 
 def open_collection(store: CollectionStore, draft: Collection) -> Collection:
@@ -113,13 +121,6 @@ def _stamp(path: Path) -> list[int]:
     return [about.st_size, about.st_mtime_ns] if path.is_file() else []
 
 
-@dataclass
-class _Kept:
-    """What all batches so far have added; changed by one at a time."""
-
-    added: Added = field(default_factory=Added)
-
-
 @dataclass(frozen=True)
 class _Batch:
     """Rows that wait for their transaction, and the report of all up to them but for what is added."""
@@ -127,14 +128,12 @@ class _Batch:
     images: list[ImageDraft]
     feedback: list[FeedbackDraft]
     files: HeldBatch
-    kept: _Kept
     report: IntakeReport
 
-    def __call__(self, store: CollectionStore, collection: Collection) -> IntakeReport:
+    def keep(self, store: CollectionStore, collection: Collection) -> Added:
         """Put all into the store, in one transaction with how far the reading is; its files are safe on the disk before that."""
         self.files.sync()
-        self.kept.added += store.add(collection.number, self.images, self.feedback, self.report.done)
-        return replace(self.report, added=self.kept.added)
+        return store.add(collection.number, self.images, self.feedback, self.report.done)
 
 
 class _Tally:
@@ -143,7 +142,7 @@ class _Tally:
     def __init__(self, held: HeldFiles, path: Path, done: int, total: int) -> None:
         self._held = held
         self._done, self._total = done, total
-        self._kept, self._rows, self._problems = _Kept(), 0, 0
+        self._rows = self._problems = 0
         self._reasons: dict[str, int] = {}
         self._first: list[str] = []
         self._begin()
@@ -202,7 +201,7 @@ class _Tally:
         report = IntakeReport(
             self._done, self._total, self._rows, Added(), self._problems, dict(self._reasons), tuple(self._first)
         )
-        batch = _Batch(self._images, self._feedback, self._files, self._kept, report)
+        batch = _Batch(self._images, self._feedback, self._files, report)
         self._begin()
         return batch
 

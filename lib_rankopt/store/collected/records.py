@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-CollectionKind = Literal["import", "folder", "webui", "deleting"]
+CollectionKind = Literal["import", "folder", "webui"]
 ImageState = Literal["unseen", "here", "gone", "changed", "removed"]
 CollectedKind = Literal["ranking", "pair", "like", "dislike", "unlike", "skip", "retraction"]
 
@@ -21,8 +21,7 @@ class Collection:
     Attributes:
         number: identity in this store.
         name: unique in the store.
-        kind: ``import`` (a data set), ``folder`` (a folder of images), ``webui`` (what was judged in the gallery),
-            ``deleting`` (hidden; see :meth:`~.base.CollectionStore.begin_deletion`).
+        kind: ``import`` (a data set), ``folder`` (a folder of images), ``webui`` (what was judged in the gallery).
         format: that it was read as; empty where it was not.
         root: folder that its images' paths are relative to; empty where the data folder holds them all.
         settings: whatever its owner keeps with it (how it is ranked …). Plain JSON values.

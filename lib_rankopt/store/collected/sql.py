@@ -79,8 +79,8 @@ class SqlCollections(ImagesPart, FeedbackPart, RatingsPart, CollectionStore):
 
     def begin_deletion(self, number: int) -> Collection:
         with self._db.write() as connection:
+            _bulk.lock(connection, [bounded(number)])
             found = _collection(connection, number)
-            _bulk.lock(connection, [number])
             _delete.hide(connection, found)
         return found
 

@@ -184,7 +184,8 @@ class Browsing:
         rows = tally.get("images", 0) + sum(n for name, n in tally.items() if name.startswith("kind:"))
         if rows > _AT_ONCE_DELETED:
             self._go_on_deleting(hidden, rows)
-        while rows <= _AT_ONCE_DELETED and self._delete_some(number):
+            return
+        while self._delete_some(number):
             pass
 
     def resume_deletions(self) -> None:
