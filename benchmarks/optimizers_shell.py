@@ -9,6 +9,9 @@ Every optimiser shows 8 images a round; an incumbent that is shown again counts 
 after 16, 40, 80 and 160 images with exact rankings; and the reward of the incumbent after 96 images when every look at an image
 adds independent noise of 0.5σ to what the rater sees.
 
+"A scorer ranks": the numbers behind the rankings are told as well, so that images of different rounds compare (only their order is
+used). An image has one number, with its one error where there is noise, and costs as many images as any other.
+
     python -m benchmarks.optimizers_shell --fields 8 --first 100 --length 0.5 1 --json
     python -m benchmarks.optimizers_shell --cost
 """
@@ -34,7 +37,7 @@ from torch import Tensor
 from benchmarks._memory import peak_mib
 from lib_rankopt.optimizers import Optimizer, OptimizerSettings, OptimizerState, Proposal, RoundFeedback, create, shell
 from lib_rankopt.optimizers._protocol import RoundOptimizer
-from lib_rankopt.optimizers.ranking import Answer, tiers_from_scores, weights
+from lib_rankopt.optimizers.ranking import Answer, scores_of, tiers_from_scores, weights
 
 SHAPE = (4, 64, 64)
 DIMENSION = 4 * 64 * 64
@@ -103,6 +106,7 @@ class Method:
     name: str
     make: Callable[[int], Optimizer]
     peer: bool = True
+    scores: bool = False  # it is told the numbers behind the rankings, as by a scorer
 
 
 def _named(name: str, **settings: Any) -> Callable[[int], Optimizer]:
@@ -114,6 +118,7 @@ def _plain(mu: float, step: float, decay: float) -> Callable[[int], Optimizer]:
 
 
 METHODS = (
+    Method("rank_step, a scorer ranks", _named("rank_step"), peer=False, scores=True),
     Method("rank_step", _named("rank_step"), peer=False),
     Method("rank_step, noise=0 given", _named("rank_step", noise=0.0), peer=False),
     Method("rank_step, noise=0.5 given", _named("rank_step", noise=0.5), peer=False),
@@ -128,6 +133,13 @@ METHODS = (
 )
 
 
+def answer(method: Method, seen: NDArray[np.float64]) -> RoundFeedback:
+    """What a ranker says who sees these numbers."""
+    numbers = seen.tolist()
+    scores = (scores_of(numbers, "field"),) if method.scores else ()
+    return RoundFeedback(len(numbers), (tiers_from_scores(numbers),), scores=scores)
+
+
 def exact_run(method: Method, field: Field, length: float, seed: int) -> tuple[list[float], float]:
     """Best shown reward at each checkpoint under exact rankings, and seconds per ask + tell."""
     optimizer, best, curve, spent = method.make(seed), -math.inf, [], 0.0
@@ -138,7 +150,7 @@ def exact_run(method: Method, field: Field, length: float, seed: int) -> tuple[l
         values = field([p.latent for p in proposals], length)
         best = max(best, float(values.max()))
         begin = time.perf_counter()
-        optimizer.tell(RoundFeedback(len(proposals), (tiers_from_scores(values.tolist()),)))
+        optimizer.tell(answer(method, values))
         spent += time.perf_counter() - begin
         if r in CHECKPOINTS:
             curve.append(best)
@@ -151,7 +163,7 @@ def noisy_run(method: Method, field: Field, length: float, seed: int) -> float:
     for _ in range(NOISY_ROUNDS):
         proposals = optimizer.ask(PER_ROUND)
         seen = field([p.latent for p in proposals], length) + NOISE * rng.standard_normal(len(proposals))
-        optimizer.tell(RoundFeedback(len(proposals), (tiers_from_scores(seen.tolist()),)))
+        optimizer.tell(answer(method, seen))
     assert optimizer.incumbent is not None
     return float(field([optimizer.incumbent], length)[0])
 

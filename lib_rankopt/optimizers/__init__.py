@@ -17,6 +17,7 @@ from .base import (
     OptimizerState,
     Proposal,
     RoundFeedback,
+    Scores,
     Tiers,
 )
 from .cma import CMA
@@ -30,6 +31,7 @@ __all__ = [
     "OptimizerState",
     "Proposal",
     "RoundFeedback",
+    "Scores",
     "Tiers",
     "create",
     "names",

@@ -31,6 +31,19 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """The numbers that a ranking was made from, of a scorer whose numbers compare between rounds.
+
+    Attributes:
+        scale: what they are numbers of, for example the scorer's name and version. Only numbers of one scale compare.
+        values: one finite number per tier of the ranking, which names every candidate that was shown; each lower than the one before.
+    """
+
+    scale: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class RoundFeedback:
     """Everything that was answered about one round; indices are positions in the list that :meth:`Optimizer.ask` returned.
 
@@ -40,6 +53,7 @@ class RoundFeedback:
         pairs: single comparisons ``(better, worse)``; contradicting ones cancel.
         shown: the candidates that were really on screen (an interrupted round shows fewer); ``None`` means all.
         none_better: the rater says that nothing beats the incumbent. Without an incumbent in the round: that nothing is worth following.
+        scores: empty, or one entry per ranking: the numbers behind it, ``None`` where there are none (people rank without).
 
     A feedback with no ranking, no pair and ``none_better=False`` is a *skip*: the optimiser must not move, and proposes new candidates.
     """
@@ -49,6 +63,7 @@ class RoundFeedback:
     pairs: tuple[tuple[int, int], ...] = ()
     shown: tuple[int, ...] | None = None
     none_better: bool = False
+    scores: tuple[Scores | None, ...] = ()
 
 
 @dataclass(frozen=True)

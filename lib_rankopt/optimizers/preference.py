@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._statements import Statement, Statements
 from .ranking import Answer
 
 Floats = NDArray[np.float64]
@@ -39,7 +39,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class _Looks:
+class _Columns:
     """Statements by columns: (look of the better, look of the worse) and the latents that these looks were at."""
 
     better: NDArray[np.int64]
@@ -52,67 +52,56 @@ class PreferenceModel:
     """Collects answers and fits the process. Latents are numbered by the caller; ``gram`` holds the cosines between them."""
 
     def __init__(self) -> None:
-        self._statements: list[tuple[int, int, int, int]] = []
-        self._rounds: list[int] = []  # statements per round still in the window
-        self._looks = 0
-        self._sites: dict[str, tuple[Floats, Floats]] = {}  # tau, nu of the last fit under each name
+        self._statements = Statements(_SITE_BUDGET)
+        self._sites: dict[str, dict[tuple[int, int], tuple[float, float]]] = {}  # tau, nu of the last fit under each name
+        self._fitted: list[Statement] = []
         self._coefficients = np.zeros(0)
         self._frozen: dict[int, float] = {}
 
-    def add(self, answer: Answer, points: dict[int, int]) -> None:
-        """Add an answer; ``points`` maps its candidates to latents. A look that two raters take counts as two."""
-        before = len(self._statements)
-        for tiers in answer.rankings:
-            for upper, lower in pairwise(tiers):
-                for i in sorted(upper):
-                    for j in sorted(lower):
-                        self._statements.append((self._looks + i, self._looks + j, points[i], points[j]))
-            self._looks += answer.size
-        for i, j in answer.pairs:
-            self._statements.append((self._looks, self._looks + 1, points[i], points[j]))
-            self._looks += 2
-        self._rounds.append(len(self._statements) - before)
-        self._shorten()
+    @property
+    def ordered(self) -> bool:
+        """Whether the newest answer was placed in an order that reaches over rounds."""
+        return self._statements.ordered
 
-    def _shorten(self) -> None:
-        """Freeze the coefficients of the oldest rounds once there are too many statements."""
-        while len(self._statements) > _SITE_BUDGET and len(self._rounds) > 2:
-            count = self._rounds.pop(0)
-            for (_, _, p, q), c in zip(self._statements[:count], self._coefficients[:count], strict=True):
+    def add(self, answer: Answer, points: dict[int, int]) -> None:
+        """Add an answer; ``points`` maps its candidates to latents. The oldest looks keep the coefficients they had."""
+        gone = self._statements.add(answer, points)
+        for (look, other, p, q), c in zip(self._fitted, self._coefficients, strict=True):
+            if look in gone:
                 self._frozen[p] = self._frozen.get(p, 0.0) + float(c)
+            if other in gone:
                 self._frozen[q] = self._frozen.get(q, 0.0) - float(c)
-            del self._statements[:count]
-            self._sites = {name: (tau[count:], nu[count:]) for name, (tau, nu) in self._sites.items()}
-            self._coefficients = self._coefficients[count:]
 
     def fit(self, gram: Floats, scale: float, noise: float, sweeps: int, name: str) -> Fit:
         """Fit with length scale ``scale`` (ℓ) and answer noise ``noise`` (σ), starting where the last fit called ``name`` ended."""
-        looks = self._columns()
+        columns, rows = self._columns(), self._statements.rows
         kernel = np.exp((gram - 1.0) / scale**2)
-        covariance = _difference_covariance(kernel, looks, max(noise, _JITTER))
+        covariance = _difference_covariance(kernel, columns, max(noise, _JITTER))
         frozen = self._frozen_vector(len(gram))
         value = np.einsum("ij,j->i", kernel, frozen)
-        offset = value[looks.better_point] - value[looks.worse_point]
-        tau, nu = (_padded(w, len(offset)) for w in self._sites.get(name, (np.zeros(0), np.zeros(0))))
-        fit = _propagate(covariance, offset, tau, nu, sweeps)
-        self._sites[name] = (fit.tau, fit.nu)
+        offset = value[columns.better_point] - value[columns.worse_point]
+        known = self._sites.get(name, {})
+        start = np.asarray([known.get(row[:2], (0.0, 0.0)) for row in rows], dtype=np.float64).reshape(-1, 2)
+        fit = _propagate(covariance, offset, start[:, 0], start[:, 1], sweeps)
+        sites = zip(fit.tau.tolist(), fit.nu.tolist(), strict=True)
+        self._sites[name] = {row[:2]: site for row, site in zip(rows, sites, strict=True)}
         return fit
 
     def keep(self, fit: Fit) -> None:
-        """Let ``fit`` answer :meth:`alpha`."""
-        self._coefficients = fit.coefficients
+        """Let ``fit``, of all answers so far, answer :meth:`alpha`."""
+        self._fitted, self._coefficients = self._statements.rows, fit.coefficients
 
     def alpha(self, count: int) -> Floats:
         """Return α of each of ``count`` latents for the kept fit."""
-        looks = self._columns()
+        columns = self._columns()
         total = self._frozen_vector(count)
-        np.add.at(total, looks.better_point, self._coefficients)
-        np.add.at(total, looks.worse_point, -self._coefficients)
+        np.add.at(total, columns.better_point, self._coefficients)
+        np.add.at(total, columns.worse_point, -self._coefficients)
         return total
 
-    def _columns(self) -> _Looks:
-        table = np.asarray(self._statements, dtype=np.int64).reshape(-1, 4)
-        return _Looks(table[:, 0], table[:, 1], table[:, 2], table[:, 3])
+    def _columns(self) -> _Columns:
+        table = np.asarray(self._statements.rows, dtype=np.int64).reshape(-1, 4)
+        return _Columns(table[:, 0], table[:, 1], table[:, 2], table[:, 3])
 
     def _frozen_vector(self, count: int) -> Floats:
         out = np.zeros(count)
@@ -121,11 +110,7 @@ class PreferenceModel:
         return out
 
 
-def _padded(values: Floats, count: int) -> Floats:
-    return np.concatenate([values, np.zeros(count - len(values))])
-
-
-def _difference_covariance(kernel: Floats, looks: _Looks, noise: float) -> Floats:
+def _difference_covariance(kernel: Floats, looks: _Columns, noise: float) -> Floats:
     """Return the prior covariance of all y_better − y_worse, ``[statements, statements]``."""
     p, q = looks.better_point, looks.worse_point
     signal = kernel[np.ix_(p, p)] - kernel[np.ix_(p, q)] - kernel[np.ix_(q, p)] + kernel[np.ix_(q, q)]

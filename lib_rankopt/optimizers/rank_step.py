@@ -35,6 +35,8 @@ from .preference import Floats, PreferenceModel, climb
 _SCALES = (0.4, 0.55, 0.75, 1.05, 1.45)
 _NOISES = (0.01, 0.04, 0.15, 0.5, 1.2)
 _FIRST_SCALE, _FIRST_NOISE = 0.7, 0.3
+_ORDERED_SCALES, _ORDERED_NOISES = (0.38, 0.5, 0.66, 0.87, 1.15), (0.015, 0.15, 0.6)
+_EVEN_FROM = 0.15  # σ from which candidates surround the centre evenly although their own level is known too
 _LEAST_NOISE = 0.003
 _LEAST_SPREAD, _MOST_SPREAD = 0.1, 0.75  # of ℓ
 _PROBED = (2, 3, 4, 6, 8)  # moves after which a round holds a neighbour next to the centre
@@ -109,6 +111,8 @@ class RankStep(RoundOptimizer):
         if self._known_best is not None and self._shows_incumbent():
             known = Proposal(self._latent(self._known_best), "incumbent")
             return [known, *self._neighbours(self._centre, n - 1, self.spread)]
+        if self._model.ordered:
+            return self._neighbours(self._centre, n, self.spread, even=self._noise > _EVEN_FROM)
         if self._moves in _PROBED and n > 2:
             probe = self._neighbours(self._centre, 1, _PROBE * self.spread)
             return probe + self._neighbours(self._centre, n - 1, self.spread)
@@ -116,13 +120,14 @@ class RankStep(RoundOptimizer):
 
     def _shows_incumbent(self) -> bool:
         every = self._set.incumbent_every
-        return every > 0 and (self._doubted or (self._moves - 1) % every == 0)
+        due = not self._model.ordered and (self._moves - 1) % max(every, 1) == 0
+        return every > 0 and (self._doubted or due)
 
-    def _neighbours(self, centre: Tensor, count: int, angle: float) -> list[Proposal]:
-        """Return ``count`` latents at ``angle`` from the centre, in new directions that add up to nothing where there are three or more."""
+    def _neighbours(self, centre: Tensor, count: int, angle: float, even: bool = True) -> list[Proposal]:
+        """Return ``count`` latents at ``angle`` from the centre, in new directions; ``even`` ones, three or more, add up to nothing."""
         x = centre.double()
         noise = [torch.randn(self._shape, generator=self._rng, dtype=torch.float32).double() for _ in range(count)]
-        if count > 2:
+        if even and count > 2:
             mean = sum(noise[1:], noise[0]) / count
             noise = [xi - mean for xi in noise]
         out = []
@@ -182,19 +187,34 @@ class RankStep(RoundOptimizer):
         self._gram = gram
 
     def _adapt(self) -> None:
-        """Weigh ℓ at the present σ, and σ at the present ℓ, by the evidence; then fit thoroughly."""
+        """Weigh ℓ and σ by the evidence; then fit thoroughly."""
         if self._moves:  # one round of unrelated seeds tells nothing about either
-            scales = _SCALES if self._set.length_scale is None else ()
-            noises = _NOISES if self._set.noise is None else ()
-            by_scale = [self._log_weight(v, self._noise, f"scale {v}") for v in scales]
-            by_noise = [self._log_weight(self._scale, v, f"noise {v}") for v in noises]
-            self._scale = _geometric_mean(scales, by_scale, self._scale)
-            self._noise = _geometric_mean(noises, by_noise, self._noise)
+            weigh = self._weigh_together if self._model.ordered else self._weigh_in_turn
+            weigh()
         self._model.keep(self._model.fit(self._gram, self._scale, self._noise, 4, "kept"))
 
-    def _log_weight(self, scale: float, noise: float, name: str) -> float:
-        fit = self._model.fit(self._gram, scale, noise, 1, name)
-        return fit.log_evidence + _log_prior(scale, noise)
+    def _weigh_in_turn(self) -> None:
+        """ℓ at the present σ, and σ at the present ℓ: rankings alone say too little for more."""
+        scales = _SCALES if self._set.length_scale is None else ()
+        noises = _NOISES if self._set.noise is None else ()
+        by_scale = [self._log_weight(v, self._noise, f"scale {v}", 1) + _log_prior(v, self._noise) for v in scales]
+        by_noise = [self._log_weight(self._scale, v, f"noise {v}", 1) + _log_prior(self._scale, v) for v in noises]
+        self._scale = _geometric_mean(scales, by_scale, self._scale)
+        self._noise = _geometric_mean(noises, by_noise, self._noise)
+
+    def _weigh_together(self) -> None:
+        """All pairs of ℓ and σ: an order over rounds tells a rough landscape from careless answers, but not one value at a time."""
+        scales = _ORDERED_SCALES if self._set.length_scale is None else (self._scale,)
+        noises = _ORDERED_NOISES if self._set.noise is None else (self._noise,)
+        pairs = [(scale, noise) for scale in scales for noise in noises]
+        weights = [self._log_weight(*pair, f"both {pair}", 2) + _log_ordered_prior(*pair) for pair in pairs]
+        if len(scales) > 1:
+            self._scale = _geometric_mean(tuple(scale for scale, _ in pairs), weights, self._scale)
+        if len(noises) > 1:
+            self._noise = _geometric_mean(tuple(noise for _, noise in pairs), weights, self._noise)
+
+    def _log_weight(self, scale: float, noise: float, name: str, sweeps: int) -> float:
+        return self._model.fit(self._gram, scale, noise, sweeps, name).log_evidence
 
     def _latent(self, point: int) -> Tensor:
         for block in self._blocks:
@@ -248,3 +268,8 @@ def _geometric_mean(values: tuple[float, ...], log_weights: list[float], otherwi
 def _log_prior(scale: float, noise: float) -> float:
     """Weak log-normal priors: answers about few rounds must not drive either to an extreme."""
     return -0.5 * (math.log(scale / _FIRST_SCALE) / 0.5) ** 2 - 0.5 * (math.log(noise / _FIRST_NOISE) / 2.5) ** 2
+
+
+def _log_ordered_prior(scale: float, noise: float) -> float:
+    """The same for answers with numbers: what gives numbers gives them with care."""
+    return -0.5 * (math.log(scale / _FIRST_SCALE) / 0.4) ** 2 - 0.5 * (math.log(noise / 0.1) / 2.5) ** 2

@@ -16,12 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
-from .base import RoundFeedback, Tiers
+from .base import RoundFeedback, Scores, Tiers
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Answer:
             that holds an incumbent is one more ranking: the incumbent above all others.
         pairs: single comparisons ``(better, worse)`` that are left after opposite ones cancelled.
         none_better: as in the feedback.
+        scores: one entry per ranking: the numbers behind it, one per tier, or ``None``.
     """
 
     size: int
@@ -42,6 +44,11 @@ class Answer:
     rankings: tuple[Tiers, ...]
     pairs: tuple[tuple[int, int], ...]
     none_better: bool
+    scores: tuple[Scores | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.scores:
+            object.__setattr__(self, "scores", (None,) * len(self.rankings))
 
     @property
     def is_skip(self) -> bool:
@@ -53,7 +60,7 @@ def check(feedback: RoundFeedback, size: int, incumbent: int | None = None) -> A
     """Validate ``feedback`` about a round of ``size`` proposals, of which ``incumbent`` (a position) is the incumbent.
 
     Raises:
-        InvalidInputError: another size, an unknown, hidden or repeated id (named).
+        InvalidInputError: another size, an unknown, hidden or repeated id (named), scores that do not fit their ranking.
     """
     if feedback.size != size:
         raise InvalidInputError(
@@ -61,10 +68,12 @@ def check(feedback: RoundFeedback, size: int, incumbent: int | None = None) -> A
         )
     shown = _checked_shown(feedback.shown, size)
     rankings = [complete_tiers(tiers, shown) for tiers in feedback.rankings]
+    scores = _checked_scores(feedback.scores, rankings)
     if feedback.none_better and incumbent is not None and incumbent in shown:
         rankings.append(complete_tiers(((incumbent,),), shown))
+        scores.append(None)
     pairs = tuple(_checked_pair(pair, shown) for pair in feedback.pairs)
-    return Answer(size, shown, tuple(rankings), cancel(pairs), feedback.none_better)
+    return Answer(size, shown, tuple(rankings), cancel(pairs), feedback.none_better, tuple(scores))
 
 
 def complete_tiers(tiers: Iterable[Iterable[int]], shown: Sequence[int]) -> Tiers:
@@ -95,6 +104,21 @@ def _checked_shown(shown: tuple[int, ...] | None, size: int) -> tuple[int, ...]:
     if repeated:
         raise InvalidInputError(f"candidate {repeated[0]} is listed as shown twice")
     return tuple(sorted(ids))
+
+
+def _checked_scores(scores: Sequence[Scores | None], rankings: Sequence[Tiers]) -> list[Scores | None]:
+    if not scores:
+        return [None] * len(rankings)
+    if len(scores) != len(rankings):
+        raise InvalidInputError(f"{len(scores)} sets of scores for {len(rankings)} rankings; give one each, or none at all")
+    for one, tiers in zip(scores, rankings, strict=True):
+        if one is None:
+            continue
+        if len(one.values) != len(tiers):
+            raise InvalidInputError(f"{len(one.values)} scores of '{one.scale}' for {len(tiers)} tiers; every shown candidate needs one")
+        if not all(math.isfinite(v) for v in one.values) or any(a <= b for a, b in pairwise(one.values)):
+            raise InvalidInputError(f"the scores of '{one.scale}' must be finite and fall from tier to tier, not {one.values!r}")
+    return list(scores)
 
 
 def _checked_id(value: int, known: set[int]) -> int:
@@ -192,3 +216,13 @@ def tiers_from_scores(scores: Sequence[float], ids: Sequence[int] | None = None)
             raise InvalidInputError(f"the score of candidate {name} is not a number")
         groups.setdefault(float(score), []).append(name)
     return tuple(tuple(groups[score]) for score in sorted(groups, reverse=True))
+
+
+def scores_of(scores: Sequence[float], scale: str) -> Scores:
+    """Return the numbers that go with :func:`tiers_from_scores` of the same ``scores``: one per tier, highest first.
+
+    Args:
+        scores: one finite number per candidate.
+        scale: what they are numbers of; only numbers of one scale compare.
+    """
+    return Scores(scale, tuple(sorted({float(v) for v in scores}, reverse=True)))
