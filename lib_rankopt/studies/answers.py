@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _KINDS = ("ranking", "pair", "like", "dislike", "unlike", "skip", "none_better")
 _MAX_TEXT = 200
+_MAX_SCALE = 1000  # a scale names every scorer of an ensemble, with its version
 _ANSWERABLE = ("ready", "interrupted", "failed")
 
 
@@ -40,7 +41,8 @@ def draft(
         order: positions in the order on screen, for an answer that does not say what it saw. Places without an image do not count.
 
     Raises:
-        InvalidInputError: an unknown kind, an unknown or repeated candidate, one without an image; the message names it.
+        InvalidInputError: an unknown kind, an unknown or repeated candidate, one without an image, scores that do not fit; the message
+            names it.
     """
     _check_fields(answer)
     finished = [c.position for c in candidates if c.image is not None]
@@ -56,11 +58,15 @@ def draft(
     hidden = [i for i in named if i not in shown]
     if hidden:
         raise InvalidInputError(f"Candidate '{record.id}-{hidden[0]:02d}' is named but not among those that were shown.")
+    payload: dict[str, object] = {"tiers": [list(tier) for tier in tiers if tier]} if named else {}
+    if answer.scores or answer.scale:
+        _check_scores(answer, tiers, shown)
+        payload |= {"scores": [float(v) for v in answer.scores], "scale": answer.scale}
     return EventDraft(
         study=study.id,
         kind=answer.kind,
         round=record.id,
-        payload={"tiers": [list(tier) for tier in tiers if tier]} if named else {},
+        payload=payload,
         shown=shown,
         rater=answer.rater,
         token=answer.token or new_id(),
@@ -148,3 +154,15 @@ def _check_form(answer: Answer, tiers: tuple[tuple[int, ...], ...]) -> None:
         raise InvalidInputError(f"A {answer.kind} names one candidate: ((candidate,),).")
     if answer.kind in ("skip", "none_better") and any(sizes):
         raise InvalidInputError(f"'{answer.kind}' names no candidate; send a ranking instead.")
+
+
+def _check_scores(answer: Answer, tiers: tuple[tuple[int, ...], ...], shown: tuple[int, ...]) -> None:
+    scale = answer.scale
+    if answer.kind != "ranking":
+        raise InvalidInputError(f"A {answer.kind} takes no scores; send them with a ranking.")
+    if not isinstance(scale, str) or not scale.strip() or len(scale) > _MAX_SCALE or not scale.isprintable():
+        raise InvalidInputError(f"scale is {str(scale)[:80]!r}; say in 1 to {_MAX_SCALE} visible characters what the scores are numbers of.")
+    if len(answer.scores) != len(tiers) or not all(tiers) or {i for tier in tiers for i in tier} != set(shown):
+        raise InvalidInputError("Scores need a ranking of all candidates that were shown, and one number for each of its tiers.")
+    if not derive.falling(answer.scores):
+        raise InvalidInputError("Each score must be a finite number and lower than that of the tier before.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lib_rankopt.optimizers import ranking
-from lib_rankopt.optimizers.base import RoundFeedback, Tiers
+from lib_rankopt.optimizers.base import RoundFeedback, Scores, Tiers
 from lib_rankopt.store import derive
 
 if TYPE_CHECKING:
@@ -23,15 +23,27 @@ def feedback_of(size: int, standing: Sequence[EventRecord]) -> RoundFeedback | N
     if not closing:
         return None
     shown = sorted({position for event in closing for position in event.shown})
-    tiers = [tuple(tuple(tier) for tier in e.payload["tiers"]) for e in closing if e.kind == "ranking"]
+    rankings = [e for e in closing if e.kind == "ranking"]
+    scores = tuple(_scores_of(event, shown) for event in rankings)
     pairs = [(e.payload["tiers"][0][0], e.payload["tiers"][1][0]) for e in closing if e.kind == "pair"]
     return RoundFeedback(
         size=size,
-        rankings=tuple(tiers),
+        rankings=tuple(tuple(tuple(tier) for tier in e.payload["tiers"]) for e in rankings),
         pairs=tuple(pairs),
         shown=None if len(shown) == size else tuple(shown),
         none_better=any(e.kind == "none_better" for e in closing),
+        scores=scores if any(scores) else (),
     )
+
+
+def _scores_of(event: EventRecord, shown: Sequence[int]) -> Scores | None:
+    """Return the numbers behind a ranking; ``None`` where it has none that fit (others saw more of the round, or a file was made up)."""
+    tiers, scale = event.payload["tiers"], event.payload.get("scale")
+    values = derive.falling(event.payload.get("scores"))
+    named = {position for tier in tiers for position in tier}
+    if not isinstance(scale, str) or len(values) != len(tiers) or named != set(shown):
+        return None
+    return Scores(scale, values)
 
 
 def derived_tiers(feedback: RoundFeedback | None, incumbent: int | None) -> Tiers:

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import InvalidInputError, ModelError, NotFoundError, RankOptError
@@ -54,6 +54,16 @@ class Judge:
         shelf = self._shelf
         infos = shelf.infos()
         return [_view(shelf, name, infos.get(name)) for name in dict.fromkeys((*shelf.names(), *infos))]
+
+    def scale(self, scorer: str) -> str | None:
+        """Return what the numbers of a scorer are numbers of, ``None`` where those of two rounds do not compare.
+
+        Raises:
+            As :meth:`load`.
+        """
+        with self._lock:
+            info = self._shelf.get(scorer).info
+        return None if info.is_relative else f"{scorer} {info.version}"
 
     def score(self, record: RoundRecord, scorer: str) -> dict[int, float]:
         """Score the finished images of a round, those without a score of this scorer's version; return all by position.
@@ -213,11 +223,14 @@ class Auto:
                 self._rounds.start(study)
 
     def _answer(self, study: str, run: _Run, record: RoundRecord, scores: dict[int, float]) -> None:
-        positions = list(scores)
-        tiers = ranking.tiers_from_scores([scores[i] for i in positions], positions)
+        positions, values = list(scores), list(scores.values())
+        tiers = ranking.tiers_from_scores(values, positions)
         named = tuple(tuple(f"{record.id}-{i:02d}" for i in tier) for tier in tiers)
+        answer = Answer("ranking", named, rater=f"{AUTO}{run.scorer}")
+        if (scale := self._judge.scale(run.scorer)) is not None:
+            answer = replace(answer, scores=ranking.scores_of(values, scale).values, scale=scale)
         with self._room.locked(study):
             # The person may have answered while the scorer was looking.
             if self._runs.get(study) is run:
-                self._rounds.answer(study, record.index, Answer("ranking", named, rater=f"{AUTO}{run.scorer}"))
+                self._rounds.answer(study, record.index, answer)
                 run.left -= 1

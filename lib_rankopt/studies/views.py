@@ -51,6 +51,9 @@ class Answer:
         rater: name of who answered; ``"auto:<scorer>"`` for a machine.
         token: chosen by the client, unique per action; sending the same answer twice with one token counts once.
         latency_ms: from the round being complete on screen to the answer.
+        scores: the numbers behind a ranking of all shown candidates, one per tier, each lower than the one before; empty where the ranker
+            has none, as a person. They place the images among those of earlier rounds with numbers of the same ``scale``.
+        scale: what ``scores`` are numbers of, for example ``"clip 1"``; only numbers of one scale compare.
     """
 
     kind: AnswerKind
@@ -59,6 +62,8 @@ class Answer:
     rater: str = "me"
     token: str | None = None
     latency_ms: int | None = None
+    scores: tuple[float, ...] = ()
+    scale: str = ""
 
 
 @dataclass(frozen=True)

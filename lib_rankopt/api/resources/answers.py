@@ -31,5 +31,5 @@ def answer_of(body: AnswerBody) -> Answer:
     """The record that the service takes."""
     values = {name: getattr(body, name) for name in Answer.__dataclass_fields__}
     values["tiers"] = tuple(tuple(tier) for tier in values["tiers"])
-    values["shown"] = tuple(values["shown"])
+    values["shown"], values["scores"] = tuple(values["shown"]), tuple(values["scores"])
     return Answer(**values)
