@@ -101,7 +101,8 @@ class EventDraft:
 
     Attributes:
         round: id of the round it is about, ``None`` for a blind trial.
-        payload: what was answered; candidates are named by position in their round.
+        payload: what was answered; candidates are named by position in their round. A ranking with numbers behind it has one per tier
+            in ``scores``, and in ``scale`` what they are numbers of; those of one scale compare.
         shown: positions in the order in which they stood on screen.
         token: the client's, unique in the study.
         retracts: number of the event that this one takes back.

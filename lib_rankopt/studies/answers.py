@@ -61,7 +61,8 @@ def draft(
     payload: dict[str, object] = {"tiers": [list(tier) for tier in tiers if tier]} if named else {}
     if answer.scores or answer.scale:
         _check_scores(answer, tiers, shown)
-        payload |= {"scores": [float(v) for v in answer.scores], "scale": answer.scale}
+        # A branch goes on with another prompt or model, and numbers of its pictures are no longer numbers of the same thing.
+        payload |= {"scores": [float(v) for v in answer.scores], "scale": f"{answer.scale} {record.recipe[:16]}"}
     return EventDraft(
         study=study.id,
         kind=answer.kind,
@@ -161,7 +162,8 @@ def _check_scores(answer: Answer, tiers: tuple[tuple[int, ...], ...], shown: tup
     if answer.kind != "ranking":
         raise InvalidInputError(f"A {answer.kind} takes no scores; send them with a ranking.")
     if not isinstance(scale, str) or not scale.strip() or len(scale) > _MAX_SCALE or not scale.isprintable():
-        raise InvalidInputError(f"scale is {str(scale)[:80]!r}; say in 1 to {_MAX_SCALE} visible characters what the scores are numbers of.")
+        said = str(scale)[:80]
+        raise InvalidInputError(f"scale is {said!r}; say in 1 to {_MAX_SCALE} visible characters what the scores are numbers of.")
     if len(answer.scores) != len(tiers) or not all(tiers) or {i for tier in tiers for i in tier} != set(shown):
         raise InvalidInputError("Scores need a ranking of all candidates that were shown, and one number for each of its tiers.")
     if not derive.falling(answer.scores):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor
 
 from lib_rankopt.errors import ConflictError, InvalidInputError
-from lib_rankopt.optimizers import Optimizer, Proposal, RoundFeedback
-from lib_rankopt.optimizers.ranking import tiers_from_scores
+from lib_rankopt.optimizers import Optimizer, Proposal, RoundFeedback, Scores
+from lib_rankopt.optimizers.ranking import scores_of, tiers_from_scores
 
 SHAPE = (4, 12, 12)
 DIMENSION = 4 * 12 * 12
@@ -33,13 +34,25 @@ def ranked(proposals: Sequence[Proposal], judge: Judge) -> RoundFeedback:
     return RoundFeedback(len(proposals), (tiers_from_scores([judge(p.latent) for p in proposals]),))
 
 
-def play(optimizer: Optimizer, judge: Judge, rounds: int, n: int = 8) -> list[list[Proposal]]:
+def scored(proposals: Sequence[Proposal], judge: Judge) -> RoundFeedback:
+    """The same ranking with the numbers behind it, as a scorer gives them."""
+    values = [judge(p.latent) for p in proposals]
+    return RoundFeedback(len(proposals), (tiers_from_scores(values),), scores=(scores_of(values, "judge"),))
+
+
+def play(
+    optimizer: Optimizer,
+    judge: Judge,
+    rounds: int,
+    n: int = 8,
+    answer: Callable[[Sequence[Proposal], Judge], RoundFeedback] = ranked,
+) -> list[list[Proposal]]:
     """Run whole rounds; return what was proposed."""
     seen = []
     for _ in range(rounds):
         proposals = optimizer.ask(n)
         seen.append(proposals)
-        optimizer.tell(ranked(proposals, judge))
+        optimizer.tell(answer(proposals, judge))
     return seen
 
 
@@ -82,7 +95,7 @@ def check_replay(make: Maker) -> None:
     """Replaying mixed answers on a new instance gives the identical next round; changing a returned list does nothing."""
     judge = linear_judge()
     live, answers = make(seed=3), []
-    for r in range(9):
+    for r in range(12):
         proposals = live.ask(8 if r != 4 else 5)
         full = ranked(proposals, judge)
         kinds = [
@@ -93,6 +106,8 @@ def check_replay(make: Maker) -> None:
             RoundFeedback(full.size, (((1, 0), (2,)),), shown=(0, 1, 2, 4)),
             RoundFeedback(full.size, none_better=True),
             RoundFeedback(full.size, (full.rankings[0], full.rankings[0][::-1], ((2,), (3, 4)))),
+            scored(proposals, judge),
+            RoundFeedback(full.size, (full.rankings[0], full.rankings[0]), scores=(None, scored(proposals, judge).scores[0])),
         ]
         answers.append(kinds[r % len(kinds)])
         proposals.clear()
@@ -176,6 +191,18 @@ def check_inversion(make: Maker, rounds: int) -> None:
     assert sum(cosines) / len(cosines) < -0.3
 
 
+def check_scores(make: Maker) -> None:
+    """With numbers behind the rankings it stays on the shell, climbs, and hears the order alone: any growing function gives the same."""
+    judge, optimizer, warped = linear_judge(), make(seed=2), make(seed=2)
+    seen = play(optimizer, judge, 10, answer=scored)
+    again = play(warped, lambda x: math.exp(3.0 * judge(x)) - 7.0, 10, answer=scored)
+    assert all(same(a, b) for a, b in zip(seen, again, strict=True))
+    for proposals in seen:
+        assert_on_shell(proposals)
+    assert optimizer.incumbent is not None
+    assert judge(optimizer.incumbent) > max(judge(p.latent) for p in seen[0])
+
+
 def check_no_move(make: Maker) -> None:
     """Skips and all-tied answers leave the incumbent alone, and other candidates come next."""
     optimizer = make(seed=6)
@@ -243,6 +270,10 @@ BAD_ANSWERS: tuple[tuple[RoundFeedback, str], ...] = (
     (RoundFeedback(8, ((("2",),),)), "2"),  # type: ignore[arg-type]
     (RoundFeedback(8, (((True,),),)), "True"),
     (RoundFeedback(8, (((2.0,),),)), "2.0"),  # type: ignore[arg-type]
+    (RoundFeedback(8, (((2,),),), scores=(Scores("s", (1.0,)),)), "2 tiers"),
+    (RoundFeedback(8, (((2,),),), scores=(None, None)), "2 sets of scores"),
+    (RoundFeedback(8, (((2,),),), scores=(Scores("s", (1.0, 1.0)),)), "fall"),
+    (RoundFeedback(8, (((2,),),), scores=(Scores("s", (1.0, math.nan)),)), "finite"),
 )
 
 
@@ -301,6 +332,7 @@ CHECKS: tuple[Callable[[Maker], None], ...] = (
     check_display_order,
     check_tier_order,
     check_shell,
+    check_scores,
     check_no_move,
     check_first_round_skips,
     check_none_better,

@@ -9,7 +9,7 @@ import torch
 
 from lib_rankopt.optimizers import Proposal, RoundFeedback, create
 from lib_rankopt.optimizers.ranking import tiers_from_scores
-from tests.optimizers.conformance import DIMENSION, SHAPE, linear_judge, play, ranked, same
+from tests.optimizers.conformance import DIMENSION, SHAPE, Judge, linear_judge, play, ranked, same, scored
 
 
 def with_incumbent(rounds: list[list[Proposal]]) -> list[int]:
@@ -124,3 +124,55 @@ def test_candidates_too_near_to_be_told_apart_do_not_break_the_model(seed: int, 
     assert optimizer.incumbent is not None
     assert bool(torch.isfinite(optimizer.incumbent).all())
     assert all(math.isfinite(v) for v in optimizer.state().values.values())
+
+
+def wavy_judge(seed: int, scale: float = 0.5, waves: int = 400) -> Judge:
+    """A random field on the shell with standard deviation 1 that changes over an angle of ``scale``."""
+    rng = torch.Generator().manual_seed(seed)
+    w = torch.randn(waves, DIMENSION, generator=rng, dtype=torch.float64) / (scale * DIMENSION**0.5)
+    a, b = torch.randn(waves, generator=rng, dtype=torch.float64), 2.0 * math.pi * torch.rand(waves, generator=rng, dtype=torch.float64)
+    return lambda x: float(math.sqrt(2.0 / waves) * (a * torch.cos(w @ x.double().flatten() + b)).sum())
+
+
+def test_numbers_lead_higher_than_the_ranks_of_single_rounds() -> None:
+    """The best image of 12 rounds, mean over eight fields."""
+    best = {ranked: 0.0, scored: 0.0}
+    for seed in range(8):
+        judge = wavy_judge(seed)
+        for answer in best:
+            rounds = play(create("rank_step", SHAPE, seed), judge, 12, answer=answer)
+            best[answer] += max(judge(p.latent) for p in rounds[-1]) / 8
+    assert best[scored] > best[ranked] + 0.3
+
+
+def test_where_numbers_order_the_rounds_all_candidates_are_new() -> None:
+    """Until a person takes over: ranks of single rounds need the incumbent for that."""
+    optimizer, judge = create("rank_step", SHAPE, 1), linear_judge()
+    assert with_incumbent(play(optimizer, judge, 7, answer=scored)) == []
+    assert with_incumbent([optimizer.ask(8)]) == []
+    optimizer.tell(RoundFeedback(8, none_better=True))
+    assert with_incumbent([optimizer.ask(8)]) == [1]
+
+
+def test_given_values_are_not_learned_from_numbers_either() -> None:
+    optimizer = create("rank_step", SHAPE, 5, {"noise": 0.3, "length_scale": 0.9})
+    play(optimizer, linear_judge(), 6, answer=scored)
+    assert optimizer.state().values["noise"] == 0.3
+    assert optimizer.state().values["length_scale"] == 0.9
+
+
+def test_careless_numbers_are_seen_to_be_careless() -> None:
+    exact, careless = create("rank_step", SHAPE, 5), create("rank_step", SHAPE, 5)
+    play(exact, linear_judge(), 12, answer=scored)
+    dice = torch.Generator().manual_seed(0)
+    play(careless, lambda _x: float(torch.rand(1, generator=dice)), 12, answer=scored)
+    assert exact.state().values["noise"] < 0.1 < 0.4 < careless.state().values["noise"]
+
+
+def test_a_long_climb_by_numbers_goes_on() -> None:
+    optimizer, judge = create("rank_step", SHAPE, 8), linear_judge()
+    play(optimizer, judge, 18, answer=scored)
+    assert optimizer.incumbent is not None
+    halfway = judge(optimizer.incumbent)
+    play(optimizer, judge, 10, answer=scored)
+    assert judge(optimizer.incumbent) > halfway

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib_rankopt.errors import InvalidInputError
-from lib_rankopt.optimizers.base import RoundFeedback
+from lib_rankopt.optimizers.base import RoundFeedback, Scores
 from lib_rankopt.optimizers.ranking import (
     cancel,
     check,
     complete_tiers,
     rank_weights,
+    scores_of,
     tiers_from_labels,
     tiers_from_scores,
     weights,
@@ -176,3 +177,19 @@ def test_every_ranking_of_four_sums_to_zero() -> None:
         w = rank_weights([[i] for i in order], 4)
         assert abs(w.sum()) < 1e-12
         assert list(np.argsort(-w)) == list(order)
+
+
+def test_numbers_go_with_the_tiers_made_from_them() -> None:
+    values = [0.5, 2.0, 0.5, -1.0]
+    scores = scores_of(values, "clip")
+    assert scores == Scores("clip", (2.0, 0.5, -1.0))
+    answer = check(RoundFeedback(4, (tiers_from_scores(values),), scores=(scores,)), 4)
+    assert dict(zip(answer.rankings[0], answer.scores[0].values, strict=True)) == {(1,): 2.0, (0, 2): 0.5, (3,): -1.0}  # type: ignore[union-attr]
+
+
+def test_none_better_is_a_ranking_without_numbers() -> None:
+    values = [3.0, 2.0, 1.0]
+    feedback = RoundFeedback(3, (tiers_from_scores(values),), none_better=True, scores=(scores_of(values, "clip"),))
+    answer = check(feedback, 3, incumbent=1)
+    assert [s is None for s in answer.scores] == [False, True]
+    assert len(answer.rankings) == 2
