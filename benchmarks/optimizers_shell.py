@@ -232,25 +232,27 @@ def cost(rounds: int = 50) -> list[dict[str, Any]]:
     out = []
     for shape in ((4, 64, 64), (4, 128, 128)):
         records = []
-        for name in ("rank_step", "zo_ranksgd", "random_search", "cma"):
+        for name, scores in (("rank_step", True), ("rank_step", False), ("zo_ranksgd", False), ("random_search", False), ("cma", False)):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
-                records.append(own.submit(_cost_of, name, shape, rounds).result())
+                records.append(own.submit(_cost_of, name, scores, shape, rounds).result())
         peer = records[-1]["mean_cpu_s"]
         out += [{**record, "ratio": round(record["mean_cpu_s"] / peer, 2)} for record in records]
     return out
 
 
-def _cost_of(name: str, shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
+def _cost_of(name: str, scores: bool, shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
+    method = Method(name, _named(name), scores=scores)
     optimizer, rng, times = create(name, shape, 0), np.random.default_rng(0), []
     before, processor = peak_mib(), time.process_time()
     for _ in range(rounds):
         begin = time.perf_counter()
         n = len(optimizer.ask(PER_ROUND))
-        optimizer.tell(RoundFeedback(n, (tiers_from_scores(rng.standard_normal(n).tolist()),)))
+        optimizer.tell(answer(method, rng.standard_normal(n)))
         times.append(time.perf_counter() - begin)
     processor = (time.process_time() - processor) / rounds
     return {
-        "optimizer": name, "d": math.prod(shape), "mean_s": round(float(np.mean(times)), 4), "mean_cpu_s": round(processor, 4),
+        "optimizer": name, "scores": scores, "d": math.prod(shape),
+        "mean_s": round(float(np.mean(times)), 4), "mean_cpu_s": round(processor, 4),
         "last_s": round(float(np.mean(times[-5:])), 4), "worst_s": round(max(times), 4), "peak_growth_mib": round(peak_mib() - before, 1),
     }  # fmt: skip
 

@@ -36,6 +36,7 @@ _SCALES = (0.4, 0.55, 0.75, 1.05, 1.45)
 _NOISES = (0.01, 0.04, 0.15, 0.5, 1.2)
 _FIRST_SCALE, _FIRST_NOISE = 0.7, 0.3
 _ORDERED_SCALES, _ORDERED_NOISES = (0.38, 0.5, 0.66, 0.87, 1.15), (0.015, 0.15, 0.6)
+_UNLIKELY, _ALL_WEIGHED = 1e-3, 4  # pairs of ℓ and σ that were so unlikely are tried again in every fourth round only
 _EVEN_FROM = 0.15  # σ from which candidates surround the centre evenly although their own level is known too
 _LEAST_NOISE = 0.003
 _LEAST_SPREAD, _MOST_SPREAD = 0.1, 0.75  # of ℓ
@@ -92,6 +93,7 @@ class RankStep(RoundOptimizer):
         self._noise = _FIRST_NOISE if self._set.noise is None else max(float(self._set.noise), _LEAST_NOISE)
         self._centre: Tensor | None = None
         self._known_best: int | None = None
+        self._weights: dict[tuple[float, float], float] = {}  # of pairs of ℓ and σ when they were last weighed
         self._moves = 0
         self._height = 0.0
         self._doubted = False  # "none is better" in a round without the incumbent: only beside it does that say something
@@ -206,8 +208,10 @@ class RankStep(RoundOptimizer):
         """All pairs of ℓ and σ: an order over rounds tells a rough landscape from careless answers, but not one value at a time."""
         scales = _ORDERED_SCALES if self._set.length_scale is None else (self._scale,)
         noises = _ORDERED_NOISES if self._set.noise is None else (self._noise,)
-        pairs = [(scale, noise) for scale in scales for noise in noises]
+        every = [(scale, noise) for scale in scales for noise in noises]
+        pairs = [p for p in every if self._moves % _ALL_WEIGHED == 0 or self._weights.get(p, 1.0) > _UNLIKELY]
         weights = [self._log_weight(*pair, f"both {pair}", 2) + _log_ordered_prior(*pair) for pair in pairs]
+        self._weights |= {pair: math.exp(w - max(weights)) for pair, w in zip(pairs, weights, strict=True)}
         if len(scales) > 1:
             self._scale = _geometric_mean(tuple(scale for scale, _ in pairs), weights, self._scale)
         if len(noises) > 1:
