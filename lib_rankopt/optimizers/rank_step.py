@@ -15,6 +15,10 @@ Neighbours are √d·(cos(ℓu)·x + sin(ℓu)·ξ) with directions ξ that add 
 larger at the same distance. Every sixth round shows the best image of the round before again, as the incumbent; a few early rounds hold
 a neighbour at a tenth of the spread. How these two fare among the others tells luck from progress, hence σ, and how far to trust a
 step, hence ℓ; each costs the room of one new direction, which is why they are rare.
+
+A scorer's numbers compare between rounds, and then the order over all images says all of that by itself: no image is shown again, a new
+one is placed among the old ones, and ℓ and σ are weighed together. Eight candidates then teach eight directions, because the level of
+the round is known too; they need not add up to nothing, and do only where answers are so noisy that larger differences matter more.
 """
 
 from __future__ import annotations
@@ -61,7 +65,8 @@ class RankStepSettings(OptimizerSettings):
         default=None, metadata={"help": "angle between centre and candidates, in radians; follows the noise when not given"}
     )
     incumbent_every: int = field(
-        default=6, metadata={"help": "show the incumbent again in the second round and every so many rounds after it (0: never)"}
+        default=6,
+        metadata={"help": "where people rank, show the incumbent again in the second round and every so many rounds after it (0: never)"},
     )
 
     def __post_init__(self) -> None:
