@@ -11,13 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .base import Scores, Tiers
 from .ranking import Answer
 
-Floats = NDArray[np.float64]
 Statement = tuple[int, int, int, int]  # look of the better, look of the worse, latent of the better, latent of the worse
 
 

@@ -8,9 +8,9 @@ a Gaussian process of mean 0 and covariance
 a rater sees y = f(x) + ε, ε ~ N(0, σ²) anew at every look, and an answer says y_i > y_j for all pairs of neighbouring tiers, of a round
 or, with numbers, of all rounds (:mod:`._statements`). These statements cut a Gaussian by half-spaces; expectation propagation (Minka
 2001; Cunningham, Hennig and Lacoste-Julien, "Gaussian Probabilities and Expectation Propagation", 2011) gives its mean and the
-probability of all answers, which is what chooses ℓ and σ.
-The posterior mean of f is Σ_i α_i·k(x, x_i). Everything needs inner products of latents only, so the number of dimensions costs
-nothing; and only element-wise NumPy in a fixed order is used, so that results do not depend on the number of threads.
+probability of all answers, which is what chooses ℓ and σ. The posterior mean of f is Σ_i α_i·k(x, x_i). Everything needs inner products
+of latents only, so the number of dimensions costs nothing; and only element-wise NumPy in a fixed order is used, so that results do not
+depend on the number of threads.
 """
 
 from __future__ import annotations

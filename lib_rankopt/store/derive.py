@@ -40,7 +40,6 @@ def labels(events: Iterable[EventRecord], rater: str | None = None) -> dict[int,
     return {position: votes.pop() for position, votes in said.items() if len(votes) == 1}
 
 
-
 def falling(values: object) -> tuple[float, ...]:
     """Return ``values`` if they are finite numbers each lower than the one before, as the scores of a ranking's tiers are, else ``()``."""
     if not isinstance(values, (list, tuple)):
