@@ -66,6 +66,23 @@ def test_the_same_token_counts_once(api):
     assert other.json()["error"] == "ConflictError"
 
 
+def test_a_ranker_may_send_the_numbers_behind_its_ranking(api, monkeypatch):
+    heard = []
+    told = FakeService.answer
+
+    def answer(self, study, index, given):
+        heard.append(given)
+        return told(self, study, index, given)
+
+    monkeypatch.setattr(FakeService, "answer", answer)
+    study = api.new_study(candidates=3)
+    round_ = api.ready_round(study)
+    tiers = [[one] for one in round_["order"]]
+    assert rank(api, study, round_, tiers, scores=["many"], scale="mine").status_code == 422
+    assert rank(api, study, round_, tiers, scores=[3, 2.5, -1e-3], scale="my judge 2").status_code == 200
+    assert [(one.scores, one.scale) for one in heard] == [((3.0, 2.5, -0.001), "my judge 2")]
+
+
 def test_undo_branch_and_interrupt(api):
     study = api.new_study(candidates=3)
     round_ = api.ready_round(study)
