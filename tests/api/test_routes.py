@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lib_rankopt.api import schemas
+from lib_rankopt.api.resources import answers
 from lib_rankopt.hosts import latent_text
 from tests.api.fake_service import FakeService
 
@@ -67,14 +68,8 @@ def test_the_same_token_counts_once(api):
 
 
 def test_a_ranker_may_send_the_numbers_behind_its_ranking(api, monkeypatch):
-    heard = []
-    told = FakeService.answer
-
-    def answer(self, study, index, given):
-        heard.append(given)
-        return told(self, study, index, given)
-
-    monkeypatch.setattr(FakeService, "answer", answer)
+    heard, given = [], answers.answer_of
+    monkeypatch.setattr(answers, "answer_of", lambda body: heard.append(given(body)) or heard[-1])
     study = api.new_study(candidates=3)
     round_ = api.ready_round(study)
     tiers = [[one] for one in round_["order"]]
