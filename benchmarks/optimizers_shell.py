@@ -133,11 +133,11 @@ METHODS = (
 )
 
 
-def answer(method: Method, seen: NDArray[np.float64]) -> RoundFeedback:
-    """What a ranker says who sees these numbers."""
+def answer(seen: NDArray[np.float64], scores: bool) -> RoundFeedback:
+    """What a ranker says who sees these numbers, and whether it tells them."""
     numbers = seen.tolist()
-    scores = (scores_of(numbers, "field"),) if method.scores else ()
-    return RoundFeedback(len(numbers), (tiers_from_scores(numbers),), scores=scores)
+    told = (scores_of(numbers, "field"),) if scores else ()
+    return RoundFeedback(len(numbers), (tiers_from_scores(numbers),), scores=told)
 
 
 def exact_run(method: Method, field: Field, length: float, seed: int) -> tuple[list[float], float]:
@@ -150,7 +150,7 @@ def exact_run(method: Method, field: Field, length: float, seed: int) -> tuple[l
         values = field([p.latent for p in proposals], length)
         best = max(best, float(values.max()))
         begin = time.perf_counter()
-        optimizer.tell(answer(method, values))
+        optimizer.tell(answer(values, method.scores))
         spent += time.perf_counter() - begin
         if r in CHECKPOINTS:
             curve.append(best)
@@ -163,7 +163,7 @@ def noisy_run(method: Method, field: Field, length: float, seed: int) -> float:
     for _ in range(NOISY_ROUNDS):
         proposals = optimizer.ask(PER_ROUND)
         seen = field([p.latent for p in proposals], length) + NOISE * rng.standard_normal(len(proposals))
-        optimizer.tell(answer(method, seen))
+        optimizer.tell(answer(seen, method.scores))
     assert optimizer.incumbent is not None
     return float(field([optimizer.incumbent], length)[0])
 
@@ -241,13 +241,12 @@ def cost(rounds: int = 50) -> list[dict[str, Any]]:
 
 
 def _cost_of(name: str, scores: bool, shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
-    method = Method(name, _named(name), scores=scores)
     optimizer, rng, times = create(name, shape, 0), np.random.default_rng(0), []
     before, processor = peak_mib(), time.process_time()
     for _ in range(rounds):
         begin = time.perf_counter()
         n = len(optimizer.ask(PER_ROUND))
-        optimizer.tell(answer(method, rng.standard_normal(n)))
+        optimizer.tell(answer(rng.standard_normal(n), scores))
         times.append(time.perf_counter() - begin)
     processor = (time.process_time() - processor) / rounds
     return {

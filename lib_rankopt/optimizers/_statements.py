@@ -28,7 +28,7 @@ class _Scored:
 
 @dataclass
 class _Round:
-    """One answer: what it says by itself, the looks that take part in standing orders, by scale, and the latents of all looks."""
+    """One answer: what it says by itself, and by scale the looks that stand in an order over rounds."""
 
     within: list[Statement] = field(default_factory=list)
     scored: dict[str, list[_Scored]] = field(default_factory=dict)

@@ -55,6 +55,7 @@ class PreferenceModel:
     def __init__(self) -> None:
         self._statements = Statements(_SITE_BUDGET)
         self._sites: dict[str, dict[tuple[int, int], tuple[float, float]]] = {}  # tau, nu of the last fit under each name
+        self._columns = _columns_of([])
         self._fitted: list[Statement] = []
         self._coefficients = np.zeros(0)
         self._frozen: dict[int, float] = {}
@@ -67,6 +68,7 @@ class PreferenceModel:
     def add(self, answer: Answer, points: dict[int, int]) -> None:
         """Add an answer; ``points`` maps its candidates to latents. The oldest looks keep the coefficients they had."""
         gone = self._statements.add(answer, points)
+        self._columns = _columns_of(self._statements.rows)
         for (look, other, p, q), c in zip(self._fitted, self._coefficients, strict=True):
             if look in gone:
                 self._frozen[p] = self._frozen.get(p, 0.0) + float(c)
@@ -75,7 +77,7 @@ class PreferenceModel:
 
     def fit(self, gram: Floats, scale: float, noise: float, sweeps: int, name: str) -> Fit:
         """Fit with length scale ``scale`` (ℓ) and answer noise ``noise`` (σ), starting where the last fit called ``name`` ended."""
-        columns, rows = self._columns(), self._statements.rows
+        columns, rows = self._columns, self._statements.rows
         kernel = np.exp((gram - 1.0) / scale**2)
         covariance = _difference_covariance(kernel, columns, max(noise, _JITTER))
         frozen = self._frozen_vector(len(gram))
@@ -94,21 +96,21 @@ class PreferenceModel:
 
     def alpha(self, count: int) -> Floats:
         """Return α of each of ``count`` latents for the kept fit."""
-        columns = self._columns()
         total = self._frozen_vector(count)
-        np.add.at(total, columns.better_point, self._coefficients)
-        np.add.at(total, columns.worse_point, -self._coefficients)
+        np.add.at(total, self._columns.better_point, self._coefficients)
+        np.add.at(total, self._columns.worse_point, -self._coefficients)
         return total
-
-    def _columns(self) -> _Columns:
-        table = np.asarray(self._statements.rows, dtype=np.int64).reshape(-1, 4)
-        return _Columns(table[:, 0], table[:, 1], table[:, 2], table[:, 3])
 
     def _frozen_vector(self, count: int) -> Floats:
         out = np.zeros(count)
         for point, value in self._frozen.items():
             out[point] = value
         return out
+
+
+def _columns_of(rows: list[Statement]) -> _Columns:
+    table = np.asarray(rows, dtype=np.int64).reshape(-1, 4)
+    return _Columns(table[:, 0], table[:, 1], table[:, 2], table[:, 3])
 
 
 def _difference_covariance(kernel: Floats, looks: _Columns, noise: float) -> Floats:

@@ -40,6 +40,7 @@ _SCALES = (0.4, 0.55, 0.75, 1.05, 1.45)
 _NOISES = (0.01, 0.04, 0.15, 0.5, 1.2)
 _FIRST_SCALE, _FIRST_NOISE = 0.7, 0.3
 _ORDERED_SCALES, _ORDERED_NOISES = (0.38, 0.5, 0.66, 0.87, 1.15), (0.015, 0.15, 0.6)
+_ORDERED_NOISE = 0.1  # what gives numbers gives them with care
 _UNLIKELY, _ALL_WEIGHED = 1e-3, 4  # pairs of ℓ and σ that were so unlikely are tried again in every fourth round only
 _EVEN_FROM = 0.15  # σ from which candidates surround the centre evenly although their own level is known too
 _LEAST_NOISE = 0.003
@@ -127,8 +128,9 @@ class RankStep(RoundOptimizer):
 
     def _shows_incumbent(self) -> bool:
         every = self._set.incumbent_every
-        due = not self._model.ordered and (self._moves - 1) % max(every, 1) == 0
-        return every > 0 and (self._doubted or due)
+        if every == 0:
+            return False
+        return self._doubted or (not self._model.ordered and (self._moves - 1) % every == 0)
 
     def _neighbours(self, centre: Tensor, count: int, angle: float, even: bool = True) -> list[Proposal]:
         """Return ``count`` latents at ``angle`` from the centre, in new directions; ``even`` ones, three or more, add up to nothing."""
@@ -196,8 +198,10 @@ class RankStep(RoundOptimizer):
     def _adapt(self) -> None:
         """Weigh ℓ and σ by the evidence; then fit thoroughly."""
         if self._moves:  # one round of unrelated seeds tells nothing about either
-            weigh = self._weigh_together if self._model.ordered else self._weigh_in_turn
-            weigh()
+            if self._model.ordered:
+                self._weigh_together()
+            else:
+                self._weigh_in_turn()
         self._model.keep(self._model.fit(self._gram, self._scale, self._noise, 4, "kept"))
 
     def _weigh_in_turn(self) -> None:
@@ -215,7 +219,7 @@ class RankStep(RoundOptimizer):
         noises = _ORDERED_NOISES if self._set.noise is None else (self._noise,)
         every = [(scale, noise) for scale in scales for noise in noises]
         pairs = [p for p in every if self._moves % _ALL_WEIGHED == 0 or self._weights.get(p, 1.0) > _UNLIKELY]
-        weights = [self._log_weight(*pair, f"both {pair}", 2) + _log_ordered_prior(*pair) for pair in pairs]
+        weights = [self._log_weight(*pair, f"both {pair}", 2) + _log_prior(*pair, 0.4, _ORDERED_NOISE) for pair in pairs]
         self._weights |= {pair: math.exp(w - max(weights)) for pair, w in zip(pairs, weights, strict=True)}
         if len(scales) > 1:
             self._scale = _geometric_mean(tuple(scale for scale, _ in pairs), weights, self._scale)
@@ -274,11 +278,6 @@ def _geometric_mean(values: tuple[float, ...], log_weights: list[float], otherwi
     return math.exp(sum(w * math.log(v) for w, v in zip(weights, values, strict=True)) / sum(weights))
 
 
-def _log_prior(scale: float, noise: float) -> float:
+def _log_prior(scale: float, noise: float, width: float = 0.5, expected: float = _FIRST_NOISE) -> float:
     """Weak log-normal priors: answers about few rounds must not drive either to an extreme."""
-    return -0.5 * (math.log(scale / _FIRST_SCALE) / 0.5) ** 2 - 0.5 * (math.log(noise / _FIRST_NOISE) / 2.5) ** 2
-
-
-def _log_ordered_prior(scale: float, noise: float) -> float:
-    """The same for answers with numbers: what gives numbers gives them with care."""
-    return -0.5 * (math.log(scale / _FIRST_SCALE) / 0.4) ** 2 - 0.5 * (math.log(noise / 0.1) / 2.5) ** 2
+    return -0.5 * (math.log(scale / _FIRST_SCALE) / width) ** 2 - 0.5 * (math.log(noise / expected) / 2.5) ** 2

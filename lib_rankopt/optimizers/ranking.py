@@ -44,11 +44,7 @@ class Answer:
     rankings: tuple[Tiers, ...]
     pairs: tuple[tuple[int, int], ...]
     none_better: bool
-    scores: tuple[Scores | None, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.scores:
-            object.__setattr__(self, "scores", (None,) * len(self.rankings))
+    scores: tuple[Scores | None, ...]
 
     @property
     def is_skip(self) -> bool:
@@ -116,7 +112,7 @@ def _checked_scores(scores: Sequence[Scores | None], rankings: Sequence[Tiers]) 
             continue
         if len(one.values) != len(tiers):
             raise InvalidInputError(f"{len(one.values)} scores of '{one.scale}' for {len(tiers)} tiers; every shown candidate needs one")
-        if not all(math.isfinite(v) for v in one.values) or any(a <= b for a, b in pairwise(one.values)):
+        if not falling(one.values):
             raise InvalidInputError(f"the scores of '{one.scale}' must be finite and fall from tier to tier, not {one.values!r}")
     return list(scores)
 
@@ -178,7 +174,7 @@ def rank_weights(tiers: Iterable[Iterable[int]], size: int) -> NDArray[np.float6
         InvalidInputError: an unknown or repeated id.
     """
     full = complete_tiers(tiers, range(size))
-    return weights(Answer(size, tuple(range(size)), (full,), (), none_better=False))
+    return weights(Answer(size, tuple(range(size)), (full,), (), none_better=False, scores=(None,)))
 
 
 def tiers_from_labels(liked: Iterable[int], disliked: Iterable[int], shown: Sequence[int]) -> Tiers:
@@ -216,6 +212,15 @@ def tiers_from_scores(scores: Sequence[float], ids: Sequence[int] | None = None)
             raise InvalidInputError(f"the score of candidate {name} is not a number")
         groups.setdefault(float(score), []).append(name)
     return tuple(tuple(groups[score]) for score in sorted(groups, reverse=True))
+
+
+def falling(values: object) -> tuple[float, ...]:
+    """Return ``values`` if they are finite numbers, each lower than the one before, as the scores of a ranking's tiers are; else ``()``."""
+    if not isinstance(values, (list, tuple)):
+        return ()
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v) for v in values):
+        return ()
+    return tuple(float(v) for v in values) if all(a > b for a, b in pairwise(values)) else ()
 
 
 def scores_of(scores: Sequence[float], scale: str) -> Scores:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from itertools import pairwise
 
 from lib_rankopt.store.records import EventKind, EventRecord
 
@@ -38,12 +36,3 @@ def labels(events: Iterable[EventRecord], rater: str | None = None) -> dict[int,
         if kind != "unlike":
             said.setdefault(position, set()).add(kind == "like")
     return {position: votes.pop() for position, votes in said.items() if len(votes) == 1}
-
-
-def falling(values: object) -> tuple[float, ...]:
-    """Return ``values`` if they are finite numbers each lower than the one before, as the scores of a ranking's tiers are, else ``()``."""
-    if not isinstance(values, (list, tuple)):
-        return ()
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v) for v in values):
-        return ()
-    return tuple(float(v) for v in values) if all(a > b for a, b in pairwise(values)) else ()

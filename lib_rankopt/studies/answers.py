@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lib_rankopt.errors import ConflictError, InvalidInputError
+from lib_rankopt.optimizers import ranking
 from lib_rankopt.store import derive
 from lib_rankopt.store.records import EventDraft, new_id
 
@@ -166,5 +167,5 @@ def _check_scores(answer: Answer, tiers: tuple[tuple[int, ...], ...], shown: tup
         raise InvalidInputError(f"scale is {said!r}; say in 1 to {_MAX_SCALE} visible characters what the scores are numbers of.")
     if len(answer.scores) != len(tiers) or not all(tiers) or {i for tier in tiers for i in tier} != set(shown):
         raise InvalidInputError("Scores need a ranking of all candidates that were shown, and one number for each of its tiers.")
-    if not derive.falling(answer.scores):
+    if not ranking.falling(answer.scores):
         raise InvalidInputError("Each score must be a finite number and lower than that of the tier before.")

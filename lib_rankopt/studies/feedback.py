@@ -39,7 +39,7 @@ def feedback_of(size: int, standing: Sequence[EventRecord]) -> RoundFeedback | N
 def _scores_of(event: EventRecord, shown: Sequence[int]) -> Scores | None:
     """Return the numbers behind a ranking; ``None`` where it has none that fit (others saw more of the round, or a file was made up)."""
     tiers, scale = event.payload["tiers"], event.payload.get("scale")
-    values = derive.falling(event.payload.get("scores"))
+    values = ranking.falling(event.payload.get("scores"))
     named = {position for tier in tiers for position in tier}
     if not isinstance(scale, str) or len(values) != len(tiers) or named != set(shown):
         return None
